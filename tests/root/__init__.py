@@ -1,0 +1,1 @@
+"""Tests on the kernel that runs here, as root, in cgroups of their own."""
