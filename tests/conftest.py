@@ -1,0 +1,128 @@
+"""What every test run gets: lanes, one parent for all processes, and a look at what is left.
+
+Law: wiring only; what it wires lives in lanes, supervisor and leaks.
+"""
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from . import lanes, leaks, supervisor
+
+ROOT = Path(__file__).parent.parent
+TOKEN = f"cgmgr-test-{os.getpid()}"
+
+# The machine is shared and slow at times: how long an example takes says nothing.
+hypothesis.settings.register_profile("cgmgr", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "cgmgr")
+
+_watch = pytest.StashKey[leaks.Watch]()
+_unclear = pytest.StashKey[list[leaks.Leak]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    names = [lane.name for lane in lanes.LANES]
+    parser.addoption("--lane", action="append", choices=names, help="only these lanes' tests")
+
+
+def _lanes_asked_for(config: pytest.Config) -> list[str]:
+    chosen: list[str] | None = config.getoption("--lane")
+    return chosen or [lane.name for lane in lanes.LANES]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
+    Path("/proc/self/comm").write_text(leaks.RUN_COMM)
+    parent = supervisor.supervise()
+    session.config.stash[_watch] = leaks.Watch(parent, TOKEN, _state_roots())
+
+
+def _state_roots() -> tuple[str, ...]:
+    """Where cgmgr keeps its records and images, for root and for others (docs: rootless)."""
+    if os.geteuid() == 0:
+        return ("/run/cgmgr", "/var/lib/cgmgr")
+    run = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
+    return (f"{run}/cgmgr", str(Path.home() / ".local/share/cgmgr"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked = _lanes_asked_for(config)
+    chosen = [item for item in items if lanes.lane_of(item.path).name in asked]
+    if len(chosen) != len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+    lanes.mark(items)
+
+
+@pytest.fixture(scope="session")
+def run_token() -> str:
+    """A name of this run alone.
+
+    A group, container or file that outlives a process bears it, so that a leak is told apart from
+    what another run on the same machine is at.
+    """
+    return TOKEN
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _folders_of_the_run(  # pyright: ignore[reportUnusedFunction]
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    request.config.stash[_watch].folders = (str(tmp_path_factory.getbasetemp()),)
+    yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.getoption("--lane"):
+        session.exitstatus = pytest.ExitCode.OK  # the summary says that the lane is empty
+    if _watch not in config.stash:
+        return
+    gc.collect()  # what only garbage still holds is not left
+    left, config.stash[_unclear] = config.stash[_watch].left()
+    if left:
+        _report_as_error(session, left)
+
+
+def _report_as_error(session: pytest.Session, left: list[leaks.Leak]) -> None:
+    """Count it among the errors, so that pytest's closing line tells it too."""
+    listed = "\n".join(f"  {leak}" for leak in left)
+    report = pytest.TestReport(
+        nodeid="tests/conftest.py::nothing_is_left_behind",
+        location=("tests/conftest.py", None, "nothing_is_left_behind"),
+        keywords={},
+        outcome="failed",
+        longrepr=f"this run left on the machine:\n{listed}",
+        when="teardown",
+    )
+    session.config.hook.pytest_runtest_logreport(report=report)
+    session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    write = terminalreporter.write_line
+    unclear: list[leaks.Leak] = config.stash.get(_unclear, list[leaks.Leak]())
+    terminalreporter.ensure_newline()
+    if unclear:
+        terminalreporter.section("left, by this run or by another that is under way")
+        for leak in unclear:
+            write(str(leak))
+    skipped = lanes.skip_lines(terminalreporter.stats)
+    if skipped:
+        terminalreporter.section("skipped, by reason")
+        for line in skipped:
+            write(line)
+    if config.getoption("--lane") or lanes.whole_suite(config.args, ROOT):
+        terminalreporter.section("lanes")
+        for line in lanes.lines(terminalreporter.stats, _lanes_asked_for(config)):
+            write(line)
