@@ -25,11 +25,11 @@ demo:
 	@$(RUN) examples/demo.sh
 
 test:
-	@tools/setup.sh test
+	@tools/setup.sh root
 	@$(PYTEST)
 
 test-unit test-root test-vm test-interop: test-%:
-	@tools/setup.sh test
+	@tools/setup.sh $*
 	@$(PYTEST) --lane=$*
 
 bench:

@@ -36,37 +36,38 @@ def programs() -> list[Program]:
 def _ids() -> Iterator[int]:
     number = 0
     while True:
-        attr = _attr(struct.pack("=II", number, 0))
-        if _bpf(BPF_PROG_GET_NEXT_ID, attr) < 0:  # ENOENT after the last, EPERM, ENOSYS
+        query = attr(struct.pack("=II", number, 0))
+        if call(BPF_PROG_GET_NEXT_ID, query) < 0:  # ENOENT after the last, EPERM, ENOSYS
             return
-        _, number = struct.unpack_from("=II", attr)
+        _, number = struct.unpack_from("=II", query)
         yield number
 
 
 def _name(number: int) -> str:
     """The name that its loader gave, empty when the program went away meanwhile."""
-    fd = _bpf(BPF_PROG_GET_FD_BY_ID, _attr(struct.pack("=I", number)))
+    fd = call(BPF_PROG_GET_FD_BY_ID, attr(struct.pack("=I", number)))
     if fd < 0:
         return ""
     try:
         info = ctypes.create_string_buffer(_INFO_BYTES)
-        attr = _attr(struct.pack("=IIQ", fd, _INFO_BYTES, ctypes.addressof(info)))
-        if _bpf(BPF_OBJ_GET_INFO_BY_FD, attr) < 0:
+        query = attr(struct.pack("=IIQ", fd, _INFO_BYTES, ctypes.addressof(info)))
+        if call(BPF_OBJ_GET_INFO_BY_FD, query) < 0:
             return ""
         return info.raw[_INFO_NAME].rstrip(b"\0").decode(errors="replace")
     finally:
         os.close(fd)
 
 
-def _attr(values: bytes) -> "ctypes.Array[ctypes.c_char]":
+def attr(values: bytes) -> "ctypes.Array[ctypes.c_char]":
+    """`union bpf_attr` that begins with these bytes."""
     return ctypes.create_string_buffer(values, _ATTR_BYTES)
 
 
-def _bpf(command: int, attr: "ctypes.Array[ctypes.c_char]") -> int:
+def call(command: int, query: "ctypes.Array[ctypes.c_char]") -> int:
     """The syscall's result, -1 when it failed."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     number = SYS_BPF.get(platform.machine())
     if number is None:
         return -1
-    return int(libc.syscall(ctypes.c_long(number), ctypes.c_int(command), attr, _ATTR_BYTES))
+    return int(libc.syscall(ctypes.c_long(number), ctypes.c_int(command), query, _ATTR_BYTES))

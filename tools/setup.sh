@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sets up what a target of the Makefile needs, and does nothing when it is there already.
 #
-#   tools/setup.sh [demo|test|bench ...]
+#   tools/setup.sh [WORD...]
 #
-# Always: .venv with the checkout installed in it, editable, and the pinned tools. The words add
-# programs from the distribution that this purpose needs. Python and .venv are a must, so their
+# Always: .venv with the checkout installed in it, editable, and the pinned tools. A word (demo,
+# bench, or a lane of the tests) adds the programs that this purpose needs. Python and .venv are a must, so their
 # failure ends the run. A missing program is named, and what needs it says that it was left out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,15 +13,15 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 # command (or file), package that has it, who wants it
-PROGRAMS='busybox busybox-static test
+PROGRAMS='busybox busybox-static root
 crun crun bench
-gcc gcc test bench
-ip iproute2 demo test
+gcc gcc root bench
+ip iproute2 demo root
 podman podman bench
-ps procps demo test
+ps procps demo root
 runc runc bench
-strace strace test
-/usr/include/stdio.h libc6-dev test bench'
+strace strace root
+/usr/include/stdio.h libc6-dev root bench'
 
 apt_install() {
     if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
