@@ -1,5 +1,57 @@
-"""cgmgr: say what a workload may use, have the kernel hold it to that, hear what happened.
+"""cgmgr: say what a workload may use; the kernel holds it to that, and you learn what happened.
 
-Law: this file holds the public names, each loaded when it is first touched, and nothing else.
-It imports nothing at start-up.
+Law: public names only, loaded on first use (PEP 562), so that `import cgmgr` costs next to nothing.
 """
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cgmgr.errors import CgmgrError
+    from cgmgr.group import Group
+    from cgmgr.host import Host
+    from cgmgr.manager import Manager, arun, run
+    from cgmgr.resources import Resources
+    from cgmgr.result import Result
+    from cgmgr.units import MAX
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "CgmgrError": "cgmgr.errors",
+    "Group": "cgmgr.group",
+    "Host": "cgmgr.host",
+    "MAX": "cgmgr.units",
+    "Manager": "cgmgr.manager",
+    "Resources": "cgmgr.resources",
+    "Result": "cgmgr.result",
+    "arun": "cgmgr.manager",
+    "run": "cgmgr.manager",
+}
+
+__all__ = [
+    "MAX",
+    "CgmgrError",
+    "Group",
+    "Host",
+    "Manager",
+    "Resources",
+    "Result",
+    "arun",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'cgmgr' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(place), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

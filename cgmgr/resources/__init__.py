@@ -1,6 +1,37 @@
-"""What a workload may use, per controller, and every other spelling of it.
+"""Resources: what is asked for, and its conversions.
 
-Law: the request and its conversions live here (docker flags, systemd properties, OCI
-``linux.resources``, v1 and v2 files). Pure: nothing here opens a file or knows a host.
-Imports errors, units and record only.
+Law: pure.  No module here opens a file or knows a host.  `model` holds the records; `formulas` the
+arithmetic between vocabularies; `docker`, `oci`, `systemd` and `words` one vocabulary each, both ways.
 """
+
+from .model import (
+    Cpu,
+    Cpuset,
+    DeviceRule,
+    HugetlbLimit,
+    Io,
+    IoDevice,
+    Memory,
+    MiscLimit,
+    NetPrio,
+    Pids,
+    Raw,
+    RdmaLimit,
+    Resources,
+)
+
+__all__ = [
+    "Cpu",
+    "Cpuset",
+    "DeviceRule",
+    "HugetlbLimit",
+    "Io",
+    "IoDevice",
+    "Memory",
+    "MiscLimit",
+    "NetPrio",
+    "Pids",
+    "Raw",
+    "RdmaLimit",
+    "Resources",
+]

@@ -1,0 +1,118 @@
+"""What a controller is: the seam between a request and the files that hold it.
+
+Law: pure.  A controller says which files get which values; it opens none of them.  It is a module
+with the names of `Controller`, and has a line in the table of this package.
+"""
+
+from __future__ import annotations
+
+from cgmgr.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Protocol
+
+    from cgmgr.resources import DeviceRule, Resources
+
+    class Controller(Protocol):
+        """One controller.  Every function is pure, `version` is 1 or 2."""
+
+        NAME: str
+        """the name in cgroup.controllers: "io" """
+        V1: str
+        """the name of its v1 hierarchy, "blkio"; "" if v1 has none"""
+        ON_V2: bool
+        """whether v2 has it at all (net_cls and net_prio: no)"""
+        IMPLICIT_ON_V2: bool
+        """there without being named in cgroup.controllers: freezer, devices, perf_event"""
+
+        def wants(self, resources: Resources, /) -> bool:
+            """Whether the request says anything of this controller."""
+            ...
+
+        def observe(self, version: int, /) -> tuple[str, ...]:
+            """The files whose present text `rows` depends on, or that a plan has to restore."""
+            ...
+
+        def rows(self, resources: Resources, scene: Scene, /) -> list[Row]:
+            """The writes that hold the request, in the order the kernel accepts.
+
+            Raises `ControllerUnavailable` for a setting that this version of the hierarchy has not,
+            `RequestError` for a value that this host cannot hold.
+            """
+            ...
+
+        def stats(self, read: Read, version: int, /) -> Record | None:
+            """What the files say, as a record of `cgmgr.stats`; None where nothing is to be had."""
+            ...
+
+    #: reads one file of the group: its text, or None where it is absent
+    Read = Callable[[str], str | None]
+
+
+class BlockDevice(Record):
+    """A disk: its number, its name, its IO scheduler, and the whole disk's number if it is a part."""
+
+    number: str
+    name: str
+    scheduler: str = ""
+    part_of: str | None = None
+
+
+class Facts(Record):
+    """What the rows need to know of the host; `cgmgr.host.Host.facts` fills it."""
+
+    page_size: int = 4096
+    cpus: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = (0,)
+    clock_ticks: int = 100
+    hugepage_sizes: tuple[str, ...] = ()
+    block_devices: tuple[BlockDevice, ...] = ()
+    interfaces: tuple[str, ...] = ()
+
+
+class Scene(Record):
+    """What was observed of one group in the hierarchy that holds the controller.
+
+    `files` holds the present text of the files that `observe` named, stripped, and None for one that is
+    absent.  For a group that is yet to be made it is empty: an unknown file has the kernel's default.
+    `parent` holds the same files of the parent (for what is inherited: cpusets, device lists).
+    `children` are the groups below.  `where` is the group's absolute path, for messages.
+    """
+
+    version: int
+    new: bool = True
+    files: Mapping[str, str | None] = {}
+    parent: Mapping[str, str | None] = {}
+    children: tuple[str, ...] = ()
+    where: str = ""
+    facts: Facts = Facts()
+
+
+class Alternative(Record):
+    """What to write instead when the kernel answers a row with `errno`; `why` is for people."""
+
+    errno: int
+    rows: tuple[Row, ...] = ()
+    why: str = ""
+
+
+class Row(Record):
+    """One write.  `compare` names how the file is compared with what was asked (see `compare.py`);
+    "" is a file that cannot be read back.  `irreversible` says why a write cannot be taken back."""
+
+    controller: str
+    file: str
+    value: str
+    compare: str = "exact"
+    alternative: Alternative | None = None
+    irreversible: str = ""
+    undo: str | None = None
+    """what puts the present value back, where that is not the file's present text"""
+
+
+class FilterRow(Row):
+    """The v2 device filter: no file but a BPF program, which a driver builds from the rules."""
+
+    rules: tuple[DeviceRule, ...] = ()

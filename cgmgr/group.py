@@ -1,0 +1,331 @@
+"""One managed group: what can be done to it and read from it, whatever driver made it.
+
+Law: verbs on the files of a group that exists.  How groups come to be is the manager's and the
+driver's; how a setting becomes a file the controllers'.  A verb that changes settings compiles a plan
+and executes it under the group's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import time
+
+from cgmgr import freezer, members
+from cgmgr.controllers import TABLE as CONTROLLERS
+from cgmgr.driver import Request
+from cgmgr.errors import CgmgrError, ControllerUnavailable, GroupGone, NoSuchGroup
+from cgmgr.plan import Drift, Effect, Machine, Plan
+from cgmgr.record import Record
+from cgmgr.resources import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from typing import Any, Final, Self
+
+    from cgmgr.driver import Driver
+    from cgmgr.host import Host
+    from cgmgr.kernfs import Directory
+    from cgmgr.result import Result
+    from cgmgr.rundir import Rundir
+    from cgmgr.spawn import Placement, Process
+    from cgmgr.stats import Stats
+
+#: how long freeze, kill and delete may take unless told otherwise, in seconds
+TIMEOUT_S: Final = 10.0
+
+
+class Report(Record):
+    """What came of a change: values that the kernel rounded, and what was refused (best effort)."""
+
+    effects: tuple[Effect, ...] = ()
+    refused: tuple[CgmgrError, ...] = ()
+
+
+class Group:
+    """A group that exists.  Get one from `cgmgr.manager.Manager`.
+
+    Attributes: `name` ("/cgmgr/x"), `host`, `driver` (its name is recorded), `paths` (hierarchy key
+    -> path there, "" is cgroup2), `resources` (what was asked for, None where it is not known).
+
+    As a context manager it is deleted at the end, with every process in it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        host: Host,
+        driver: Driver,
+        paths: Mapping[str, str],
+        resources: Resources,
+        rundir: Rundir,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.driver = driver
+        self.paths = dict(paths)
+        self.resources = resources
+        self._rundir = rundir
+        self._directories: dict[str, Directory] = {}
+
+    def __repr__(self) -> str:
+        return f"Group({self.name!r}, driver={self.driver.name!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        try:
+            self.delete()
+        except (GroupGone, NoSuchGroup):
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the open directories; the group stays.  They are opened again when needed."""
+        directories, self._directories = self._directories, {}
+        for directory in directories.values():
+            directory.close()
+
+    # -- where it is
+
+    def at(self, key: str) -> Directory:
+        """The group's open directory in one hierarchy, by key.  It belongs to the group."""
+        directory = self._directories.get(key)
+        if directory is None:
+            hierarchy = self.host.by_key(key)
+            if key not in self.paths:
+                raise GroupGone(
+                    f"group {self.name} is not in the hierarchy {key or 'cgroup2'}",
+                    operation="open group",
+                    path=self.name,
+                )
+            directory = self.host.tree(hierarchy).open(self.paths[key])
+            self._directories[key] = directory
+        return directory
+
+    def directory(self, controller: str) -> Directory:
+        """The group's directory where `controller` is held.  It belongs to the group.
+
+        Raises `ControllerUnavailable` with the fix where no hierarchy holds it.
+        """
+        return self.at(self.host.need(controller).key)
+
+    def everywhere(self) -> list[Directory]:
+        """The group's directories in every hierarchy, cgroup2 first."""
+        return [self.at(key) for key in sorted(self.paths)]
+
+    def perf_fd(self) -> int:
+        """A descriptor for perf_event_open(2) with PERF_FLAG_PID_CGROUP.  The caller closes it."""
+        return os.dup(self.directory("perf_event").fd)
+
+    # -- what it may use
+
+    def update(
+        self, resources: Resources | None = None, *, best_effort: bool = False, **words: Any
+    ) -> Report:
+        """Change settings live: all of them, or none (then the old values are back).
+
+        Takes `Resources` or words (`memory="64M", cpus=0.5`).  Raises `RequestError`,
+        `LimitBelowUsage`, `HostError`, `KernelError`; with `best_effort` what this host cannot hold
+        is in the report's `refused` instead.
+        """
+        asked = asked_for(resources, words)
+        with self._lock():
+            machine, plan = self._compile(asked, best_effort)
+            plan.execute(machine)
+            self.resources = self.resources.merge(asked)
+            self._rundir.save_resources(self.name, self.resources)
+        return Report(effects=tuple(machine.effects), refused=tuple(machine.refused))
+
+    def plan(self, resources: Resources | None = None, **words: Any) -> list[str]:
+        """The lines of what `update` would do.  Changes nothing."""
+        machine, plan = self._compile(asked_for(resources, words))
+        return plan.describe(machine)
+
+    def diff(self) -> list[Drift]:
+        """Where the kernel holds something else than was asked; empty when all is as asked."""
+        machine, plan = self._compile(self.resources)
+        return [drift for step in plan.steps for drift in step.drift(machine)]
+
+    def stats(self) -> Stats:
+        """What the kernel counts, by controller.  A file that cannot be read is an entry of
+        `Stats.errors`, never the end of the rest."""
+        from cgmgr.stats import collect
+
+        sources: dict[str, tuple[Directory, int]] = {}
+        for name in CONTROLLERS:
+            hierarchy = self.host.holder(name)
+            if hierarchy is not None and hierarchy.key in self.paths:
+                sources[name] = (self.at(hierarchy.key), hierarchy.version)
+        v2 = self.host.v2
+        if v2 is not None and v2.key in self.paths:
+            sources["cgroup"] = (self.at(v2.key), 2)
+        return collect(sources)
+
+    # -- who is in it
+
+    def pids(self, recursive: bool = False) -> list[int]:
+        """Process ids, sorted; with `recursive` those of the groups below too."""
+        return members.pids(self._main(), recursive)
+
+    def add(self, pid: int) -> None:
+        """Move a process, with all its threads, into the group in every hierarchy, or in none."""
+        observed = self.driver.observe(Request(group=self.name))
+        self.driver.attach(self.name, pid, observed).execute(self._machine())
+
+    def add_thread(self, tid: int) -> None:
+        """Move one thread: everywhere on v1; on cgroup2 within a threaded domain only."""
+        for key in self.paths:
+            v1 = self.host.by_key(key).version == 1
+            directory = self.at(key)
+            if v1:
+                directory.write("tasks", str(tid))
+            elif (directory.try_read("cgroup.type") or "").strip() == "threaded":
+                directory.write("cgroup.threads", str(tid))
+
+    # -- what it does
+
+    @property
+    def state(self) -> str:
+        """`thawed`, `freezing`, `frozen`, or `frozen by an ancestor`; the worst of both sides of a
+        hybrid host, because a task that either side holds stands still."""
+        states = [freezer.state(directory) for directory in self._freezers()]
+        order = (freezer.FROZEN, freezer.BY_ANCESTOR, freezer.FREEZING)
+        return next((state for state in order if state in states), freezer.THAWED)
+
+    def freeze(self, timeout: float = TIMEOUT_S) -> None:
+        """Stop every task, and return once all stand still; thawed again if that fails.
+
+        Raises `DeadlineExceeded`, and `ControllerUnavailable` where there is no freezer.
+        """
+        with self._lock():
+            freezer.freeze(self.directory("freezer"), time.monotonic() + timeout)
+
+    def thaw(self, timeout: float = TIMEOUT_S) -> None:
+        """Let every task run, and return once they do, on both sides of a hybrid host.
+
+        Raises `HostError` naming the ancestor that is frozen, `DeadlineExceeded`.
+        """
+        deadline = time.monotonic() + timeout
+        with self._lock():
+            for directory in self._freezers():
+                freezer.thaw(directory, deadline)
+
+    def kill(self, signal: int = signals.SIGKILL, timeout: float = TIMEOUT_S) -> None:
+        """SIGKILL every process, also below, and return once none is left; another signal is sent
+        once to every process there is.  Raises `DeadlineExceeded`."""
+        directories = self.everywhere()
+        if signal == signals.SIGKILL:
+            members.kill_all(directories, time.monotonic() + timeout)
+        else:
+            members.send(members.everyone(directories), directories, signal)
+
+    def wait_empty(self, timeout: float = TIMEOUT_S) -> None:
+        """Return once no process is left; `DeadlineExceeded` otherwise."""
+        members.wait_empty(self.everywhere(), time.monotonic() + timeout)
+
+    def delete(self, timeout: float = TIMEOUT_S) -> None:
+        """Kill what is in it, and remove it from every hierarchy, with its record.
+
+        Raises `DeadlineExceeded` or `GroupBusy` when something cannot be killed; the group is then
+        still recorded, and can be deleted again.
+        """
+        deadline = time.monotonic() + timeout
+        with self._lock():
+            if self.driver.paths(self.name):
+                members.kill_all(self._there(), deadline)
+                observed = self.driver.observe(Request(group=self.name))
+                self.driver.remove(self.name, observed).execute(self._machine())
+            self.close()
+            self._rundir.delete(self.name)
+
+    # -- running things in it
+
+    def placement(self) -> Placement:
+        """Descriptors by which a process starts inside the group.  The caller closes it."""
+        from cgmgr.spawn import Placement
+
+        return Placement.of(self)
+
+    def popen(self, argv: Sequence[str], **options: Any) -> Process:
+        """Start a process in the group; no instruction of it runs outside.  See `cgmgr.spawn`."""
+        from cgmgr import running
+
+        return running.popen(self, argv, **options)
+
+    def run(self, argv: Sequence[str], *, timeout: float | None = None, **options: Any) -> Result:
+        """Run a command in the group to its end, and say how it ended.  See `cgmgr.running`."""
+        from cgmgr import running
+
+        return running.run(self, argv, timeout=timeout, **options)
+
+    async def apopen(self, argv: Sequence[str], **options: Any) -> Process:
+        """As `popen`, for asyncio."""
+        from cgmgr import running
+
+        return await running.apopen(self, argv, **options)
+
+    async def arun(
+        self, argv: Sequence[str], *, timeout: float | None = None, **options: Any
+    ) -> Result:
+        """As `run`, for asyncio; cancelling it kills the group's processes."""
+        from cgmgr import running
+
+        return await running.arun(self, argv, timeout=timeout, **options)
+
+    # -- inside
+
+    def _compile(self, asked: Resources, best_effort: bool = False) -> tuple[Machine, Plan]:
+        request = Request(group=self.name, resources=asked, best_effort=best_effort)
+        machine = self._machine()
+        observed = self.driver.observe(request)
+        machine.refused += observed.skipped
+        return machine, self.driver.update(request, observed)
+
+    def _machine(self) -> Machine:
+        machine = Machine(self.host)
+        for key, path in self.paths.items():
+            machine.bind(self.name, key, path)
+        return machine
+
+    def _lock(self) -> AbstractContextManager[object]:
+        return self._rundir.lock(self.name)
+
+    def _main(self) -> Directory:
+        """The hierarchy whose membership counts: cgroup2 where the group is in it."""
+        return self.at(min(self.paths))
+
+    def _there(self) -> list[Directory]:
+        """The directories that still exist: a half removed group can be removed again."""
+        found: list[Directory] = []
+        for key in sorted(self.paths):
+            try:
+                found.append(self.at(key))
+            except GroupGone:
+                continue
+        return found
+
+    def _freezers(self) -> list[Directory]:
+        keys = {h.key for h in (self.host.holder("freezer"), self.host.v2) if h is not None}
+        held = [self.at(key) for key in sorted(keys & set(self.paths))]
+        if not held:
+            raise ControllerUnavailable(
+                f"group {self.name} has no freezer",
+                controller="freezer",
+                operation="freeze",
+                path=self.name,
+            )
+        return held
+
+
+def asked_for(resources: Resources | None, words: Mapping[str, Any]) -> Resources:
+    """Resources as given, with words on top."""
+    asked = resources if resources is not None else Resources()
+    if not words:
+        return asked
+    from cgmgr.resources.words import resources_of
+
+    return resources_of(asked, **words)

@@ -1,0 +1,353 @@
+"""What this machine can do: hierarchies, where they are mounted, who holds which controller.
+
+Law: built once, from roots given as arguments, and handed down; never a global.  Everything here is
+observation: nothing is written.  `Host.detect(root=...)` reads a recorded tree of another machine in
+just the same way.
+
+A controller belongs to the v1 hierarchy that is mounted for it, else to cgroup2 if that lists it;
+the controllers that cgroup2 has without listing them (freezer, devices, perf_event) come last.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cgmgr import kernfs, linux, parse
+from cgmgr.controllers.base import BlockDevice, Facts
+from cgmgr.errors import ControllerUnavailable, HostError
+from cgmgr.record import Record
+from cgmgr.units import parse_id_list
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+#: v1 name -> the name that cgmgr uses, v2's
+V2_NAMES: Final = {"blkio": "io"}
+#: there in every non-root cgroup2 group without a line in cgroup.controllers (cgroup-v2.rst; freezer
+#: since 5.2, devices by BPF)
+IMPLICIT_ON_V2: Final = ("freezer", "devices", "perf_event")
+#: known v1 hierarchies; others are reported and left alone
+KNOWN: Final = (
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "io",
+    "pids",
+    "net_cls",
+    "net_prio",
+    "hugetlb",
+    "perf_event",
+    "rdma",
+    "misc",
+)
+LEGACY, HYBRID, UNIFIED = "legacy", "hybrid", "unified"
+
+
+class Hierarchy(Record):
+    """One mounted hierarchy.
+
+    `key` names it in records and messages: "" is cgroup2, else the v1 controllers as mounted, such
+    as "cpu,cpuacct" or "name=systemd".  `controllers` are our names of what it holds.  `own` is this
+    process's group, relative to the mount, or None when it lies outside what is mounted.
+    `mount_root` is the part of the hierarchy that is mounted ("/" outside containers).  `base` is the
+    group that the names of our groups start from: the mount's root where we may write there, else
+    our own group, which somebody delegated to us.
+    """
+
+    key: str
+    version: int
+    controllers: tuple[str, ...]
+    mountpoint: str
+    mount_root: str = "/"
+    own: str | None = None
+    base: str = "/"
+    read_only: bool = False
+
+
+class Host:
+    """A machine, seen once.  Use `Host.detect()`."""
+
+    def __init__(self, root: str, hierarchies: tuple[Hierarchy, ...]) -> None:
+        self.root = root
+        self.hierarchies = hierarchies
+        self._trees: dict[str, kernfs.Tree] = {}
+        self._facts: Facts | None = None
+
+    @classmethod
+    def detect(cls, root: str = "/") -> Host:
+        """Read /proc and /sys below `root`.  Raises `HostError` where no cgroup file system is mounted."""
+        memberships = parse.proc_cgroup(read_text(root, "proc/self/cgroup") or "")
+        mounts = parse.mountinfo(read_text(root, "proc/self/mountinfo") or "")
+        found: dict[str, Hierarchy] = {}
+        for mount in mounts:
+            hierarchy = _hierarchy(root, mount, memberships)
+            if hierarchy is not None and _better(hierarchy, found.get(hierarchy.key), root):
+                found[hierarchy.key] = hierarchy
+        if not found:
+            raise HostError(
+                "no cgroup file system is mounted",
+                operation="detect",
+                path=os.path.join(root, "sys/fs/cgroup"),
+                hint="mount -t cgroup2 none /sys/fs/cgroup",
+            )
+        return cls(root, _settle(found))
+
+    @property
+    def mode(self) -> str:
+        """`unified`: cgroup2 alone holds controllers; `legacy`: no cgroup2; else `hybrid`.
+
+        Decided by what is mounted at the usual root, so that one stray v1 mount elsewhere
+        (net_cls mounted by hand) does not turn a unified host into something else.
+        """
+        top = os.path.join(self.root, "sys/fs/cgroup").rstrip("/")
+        v2 = self.v2
+        if v2 is None:
+            return LEGACY
+        return UNIFIED if v2.mountpoint == top else HYBRID
+
+    @property
+    def v2(self) -> Hierarchy | None:
+        """The cgroup2 hierarchy, if one is mounted."""
+        return next((h for h in self.hierarchies if h.version == 2), None)
+
+    @property
+    def managed(self) -> tuple[Hierarchy, ...]:
+        """Where a group of ours has a directory: everywhere but in hierarchies of unknown purpose."""
+        return tuple(
+            h
+            for h in self.hierarchies
+            if h.version == 2 or any(c in KNOWN or c.startswith("name=") for c in h.controllers)
+        )
+
+    def holder(self, controller: str) -> Hierarchy | None:
+        """The hierarchy that holds a controller (our name), or None."""
+        return next((h for h in self.hierarchies if controller in h.controllers), None)
+
+    def need(self, controller: str) -> Hierarchy:
+        """As `holder`, but `ControllerUnavailable` with the reason and the fix where there is none."""
+        hierarchy = self.holder(controller)
+        if hierarchy is None:
+            raise ControllerUnavailable(
+                f"the {controller} controller is not available: {self._why_missing(controller)}",
+                controller=controller,
+                missing_at=self.v2.mountpoint if self.v2 else None,
+                operation="find controller",
+                value=controller,
+                hint=self._fix_missing(controller),
+            )
+        return hierarchy
+
+    def by_key(self, key: str) -> Hierarchy:
+        """The hierarchy of that key; `HostError` if it is not mounted (any more)."""
+        for hierarchy in self.hierarchies:
+            if hierarchy.key == key:
+                return hierarchy
+        raise HostError(f"hierarchy {key or 'cgroup2'} is not mounted", operation="find hierarchy")
+
+    def tree(self, hierarchy: Hierarchy) -> kernfs.Tree:
+        """The hierarchy's files; opened once."""
+        tree = self._trees.get(hierarchy.key)
+        if tree is None:
+            magic = None
+            if self.root == "/":
+                v1 = hierarchy.version == 1
+                magic = linux.CGROUP_SUPER_MAGIC if v1 else linux.CGROUP2_SUPER_MAGIC
+            tree = self._trees[hierarchy.key] = self.make_tree(hierarchy, magic)
+        return tree
+
+    def make_tree(self, hierarchy: Hierarchy, magic: int | None) -> kernfs.Tree:
+        """How a tree is made; the seam for a tree that is not the kernel's."""
+        return kernfs.Tree(hierarchy.mountpoint, magic)
+
+    @property
+    def facts(self) -> Facts:
+        """What the controllers need to know; read on first use."""
+        if self._facts is None:
+            self._facts = _facts(self.root)
+        return self._facts
+
+    @property
+    def pid1(self) -> str:
+        """The name of process 1: "systemd", "init", ..."""
+        return (read_text(self.root, "proc/1/comm") or "").strip()
+
+    @property
+    def unknown_controllers(self) -> tuple[str, ...]:
+        """Mounted v1 controllers that cgmgr does not know: reported, and left alone."""
+        return tuple(
+            name
+            for h in self.hierarchies
+            for name in h.controllers
+            if name not in KNOWN and not name.startswith("name=")
+        )
+
+    def _why_missing(self, controller: str) -> str:
+        if controller in ("net_cls", "net_prio") and self.mode == UNIFIED:
+            return "cgroup v2 has none, only a v1 hierarchy mounted beside it would"
+        if controller in self.compiled:
+            return "the kernel has it, but no mounted hierarchy holds it"
+        return "this kernel was built without it"
+
+    def _fix_missing(self, controller: str) -> str | None:
+        if controller not in self.compiled:
+            return None
+        v1 = next((old for old, new in V2_NAMES.items() if new == controller), controller)
+        where = f"/sys/fs/cgroup/{v1}"
+        if controller in ("net_cls", "net_prio") or self.mode != UNIFIED:
+            return f"mkdir -p {where} && mount -t cgroup -o {v1} none {where}"
+        return None
+
+    @property
+    def compiled(self) -> tuple[str, ...]:
+        """The controllers in this kernel, by /proc/cgroups (not where a mount holds them)."""
+        lines = (read_text(self.root, "proc/cgroups") or "").splitlines()
+        names = (line.split("\t")[0] for line in lines if line and not line.startswith("#"))
+        return tuple(V2_NAMES.get(name, name) for name in names)
+
+
+def read_text(root: str, path: str) -> str | None:
+    """A file of /proc or /sys below `root`; None where it is absent or unreadable."""
+    try:
+        with open(os.path.join(root, path), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _hierarchy(
+    root: str, mount: parse.Mount, memberships: list[parse.Membership]
+) -> Hierarchy | None:
+    if mount.fstype not in ("cgroup", "cgroup2"):
+        return None
+    mountpoint = os.path.join(root, mount.mountpoint.lstrip("/"))
+    version = 2 if mount.fstype == "cgroup2" else 1
+    if version == 2:
+        key = ""
+        listed = read_text(mountpoint, "cgroup.controllers") or ""
+        controllers = tuple(listed.split())
+    else:
+        names = _v1_names(mount, memberships)
+        key = ",".join(names)
+        controllers = tuple(V2_NAMES.get(name, name) for name in names)
+    own = _own(key, mount.root, memberships)
+    ours = own is not None and not os.access(os.path.join(mountpoint, "cgroup.procs"), os.W_OK)
+    return Hierarchy(
+        key=key,
+        version=version,
+        controllers=controllers,
+        mountpoint=mountpoint,
+        mount_root=mount.root,
+        own=own,
+        base=own if ours and own else "/",
+        read_only="ro" in mount.options,
+    )
+
+
+#: mount options of a v1 hierarchy that are no controllers (cgroup-v1/cgroups.rst)
+_V1_OPTIONS = frozenset(
+    {"rw", "ro", "noprefix", "clone_children", "xattr", "cpuset_v2_mode", "favordynmods", "none"}
+)
+
+
+def _v1_names(mount: parse.Mount, memberships: list[parse.Membership]) -> tuple[str, ...]:
+    """The controllers of a v1 mount, in the order of /proc/self/cgroup where that knows them."""
+    options = [
+        option
+        for option in mount.super_options
+        if option not in _V1_OPTIONS and not option.startswith("release_agent=")
+    ]
+    for membership in memberships:
+        if set(membership.controllers) == set(options):
+            return membership.controllers
+    return tuple(options)
+
+
+def _own(key: str, mount_root: str, memberships: list[parse.Membership]) -> str | None:
+    """This process's group relative to the mount; None where it is not below the mounted part.
+
+    Without a cgroup namespace a container's mount root is the group itself (moby#34584); inside one
+    a path may begin with /.. and is then outside.
+    """
+    for membership in memberships:
+        if ",".join(membership.controllers) == key:
+            path = membership.path
+            if mount_root == "/":
+                return None if path.startswith("/..") else path
+            if path == mount_root or path.startswith(mount_root + "/"):
+                return path[len(mount_root) :] or "/"
+    return None
+
+
+def _better(new: Hierarchy, old: Hierarchy | None, root: str) -> bool:
+    """Of several mounts of one hierarchy: below /sys/fs/cgroup first, the first of those."""
+    top = os.path.join(root, "sys/fs/cgroup")
+    return old is None or (
+        new.mountpoint.startswith(top) and not old.mountpoint.startswith(top)
+    )
+
+
+def _settle(found: dict[str, Hierarchy]) -> tuple[Hierarchy, ...]:
+    """Give cgroup2 the implicit controllers that no v1 hierarchy holds, and order v1 first."""
+    v1 = [h for h in found.values() if h.version == 1]
+    held = {name for h in v1 for name in h.controllers}
+    settled = list(v1)
+    if "" in found:
+        v2 = found[""]
+        implicit = [name for name in IMPLICIT_ON_V2 if name not in held]
+        settled.append(v2.replace(controllers=(*v2.controllers, *implicit)))
+    return tuple(settled)
+
+
+def _facts(root: str) -> Facts:
+    cpus = read_text(root, "sys/devices/system/cpu/online") or "0"
+    nodes = read_text(root, "sys/devices/system/node/online") or "0"
+    return Facts(
+        page_size=os.sysconf("SC_PAGE_SIZE"),
+        cpus=parse_id_list(cpus),
+        nodes=parse_id_list(nodes),
+        clock_ticks=os.sysconf("SC_CLK_TCK"),
+        hugepage_sizes=_hugepage_sizes(root),
+        block_devices=_block_devices(root),
+        interfaces=tuple(_names(root, "sys/class/net")),
+    )
+
+
+def _names(root: str, path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(os.path.join(root, path)))
+    except OSError:
+        return []
+
+
+def _hugepage_sizes(root: str) -> tuple[str, ...]:
+    """Sizes as the kernel's cgroup files spell them: "2MB", "1GB" (mm/hugetlb_cgroup.c, mem_fmt)."""
+    sizes: list[int] = []
+    for name in _names(root, "sys/kernel/mm/hugepages"):
+        kib = name.removeprefix("hugepages-").removesuffix("kB")
+        if kib.isdigit():
+            sizes.append(int(kib))
+    units = ((20, "GB"), (10, "MB"), (0, "KB"))
+    return tuple(
+        next(f"{kib >> power}{unit}" for power, unit in units if kib >= 1 << power)
+        for kib in sorted(sizes)
+    )
+
+
+def _block_devices(root: str) -> tuple[BlockDevice, ...]:
+    """Whole disks and their partitions, from /sys/block."""
+    devices: list[BlockDevice] = []
+    for name in _names(root, "sys/block"):
+        base = f"sys/block/{name}"
+        number = (read_text(root, f"{base}/dev") or "").strip()
+        schedulers = read_text(root, f"{base}/queue/scheduler") or ""
+        chosen = schedulers.partition("[")[2].partition("]")[0]
+        devices.append(BlockDevice(number=number, name=name, scheduler=chosen))
+        for part in _names(root, base):
+            if read_text(root, f"{base}/{part}/partition") is not None:
+                dev = (read_text(root, f"{base}/{part}/dev") or "").strip()
+                devices.append(BlockDevice(number=dev, name=part, part_of=number))
+    return tuple(devices)

@@ -1,0 +1,351 @@
+"""System calls that the standard library lacks, by ctypes, in the kernel's spelling.
+
+Law: one thin wrapper a call, named as the manual page names it; every failure is a plain `OSError`
+with errno, from one `errcheck`.  No policy, no retry, no knowledge of cgroups.  Each constant names
+the header it comes from.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno as _errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# /usr/include/asm-generic/unistd.h; the numbers from 424 on are the same on every architecture but
+# alpha (where they are 110 higher), the older ones are not and are taken by machine.
+SYS_open_tree = 428
+SYS_move_mount = 429
+SYS_fsopen = 430
+SYS_fsconfig = 431
+SYS_fsmount = 432
+SYS_clone3 = 435
+SYS_openat2 = 437
+SYS_mount_setattr = 442
+
+_BY_MACHINE = {  # bpf, keyctl, pivot_root, capget, capset
+    "x86_64": (321, 250, 155, 125, 126),
+    "aarch64": (280, 219, 41, 90, 91),
+    "riscv64": (280, 219, 41, 90, 91),
+    "ppc64le": (361, 271, 203, 183, 184),
+    "s390x": (351, 280, 217, 184, 185),
+}
+SYS_bpf, SYS_keyctl, SYS_pivot_root, SYS_capget, SYS_capset = _BY_MACHINE.get(
+    os.uname().machine, (-1, -1, -1, -1, -1)
+)
+
+# linux/sched.h
+CLONE_NEWTIME = 0x00000080
+CLONE_VM = 0x00000100
+CLONE_PIDFD = 0x00001000
+CLONE_PARENT = 0x00008000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_CLEAR_SIGHAND = 0x100000000
+CLONE_INTO_CGROUP = 0x200000000
+
+# linux/openat2.h
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# linux/mount.h, sys/mount.h
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_NOATIME = 0x400
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_UNBINDABLE = 0x20000
+MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_SHARED = 0x100000
+MS_RELATIME = 0x200000
+MS_STRICTATIME = 0x1000000
+MNT_DETACH = 0x2
+UMOUNT_NOFOLLOW = 0x8
+OPEN_TREE_CLONE = 0x1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+AT_RECURSIVE = 0x8000
+AT_EMPTY_PATH = 0x1000
+AT_FDCWD = -100
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_IDMAP = 0x100000
+
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_GET_CHILD_SUBREAPER = 37
+PR_SET_NO_NEW_PRIVS = 38
+PR_GET_NO_NEW_PRIVS = 39
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+# linux/magic.h
+CGROUP_SUPER_MAGIC = 0x27E0EB
+CGROUP2_SUPER_MAGIC = 0x63677270
+TMPFS_MAGIC = 0x01021994
+
+# linux/keyctl.h
+KEYCTL_JOIN_SESSION_KEYRING = 1
+
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+
+
+class open_how(ctypes.Structure):
+    """linux/openat2.h"""
+
+    _fields_ = [
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    ]
+
+
+class clone_args(ctypes.Structure):
+    """linux/sched.h, version 2 (5.7: with `cgroup`)"""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags",
+            "pidfd",
+            "child_tid",
+            "parent_tid",
+            "exit_signal",
+            "stack",
+            "stack_size",
+            "tls",
+            "set_tid",
+            "set_tid_size",
+            "cgroup",
+        )
+    ]
+
+
+class mount_attr(ctypes.Structure):
+    """linux/mount.h"""
+
+    _fields_ = [
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    ]
+
+
+class statfs_t(ctypes.Structure):
+    """bits/statfs.h; room is left because the size differs by architecture"""
+
+    _fields_ = [("f_type", ctypes.c_long), ("room", ctypes.c_long * 30)]
+
+
+class cap_header(ctypes.Structure):
+    """linux/capability.h"""
+
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+class cap_data(ctypes.Structure):
+    """linux/capability.h"""
+
+    _fields_ = [
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    ]
+
+
+def _errcheck(result: int, func: Any, _args: tuple[object, ...]) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _function(name: str, *argtypes: Any) -> Any:
+    function = getattr(_libc, name)
+    function.argtypes = argtypes
+    function.restype = ctypes.c_int
+    function.errcheck = _errcheck
+    return function
+
+
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_syscall.errcheck = _errcheck
+
+_mount = _function(
+    "mount",
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
+_umount2 = _function("umount2", ctypes.c_char_p, ctypes.c_int)
+_unshare = _function("unshare", ctypes.c_int)
+_setns = _function("setns", ctypes.c_int, ctypes.c_int)
+_prctl = _function("prctl", ctypes.c_int, *(ctypes.c_ulong,) * 4)
+_fstatfs = _function("fstatfs", ctypes.c_int, ctypes.c_void_p)
+_sethostname = _function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
+
+
+def syscall(number: int, *args: Any) -> int:
+    """syscall(2).  Integers go as long; pass ctypes objects or bytes for pointers.
+
+    A number that this machine's architecture does not have in our table raises ENOSYS.
+    """
+    if number < 0:
+        raise OSError(_errno.ENOSYS, os.strerror(_errno.ENOSYS))
+    passed = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
+    return int(_syscall(ctypes.c_long(number), *passed))
+
+
+def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
+    """openat2(2), Linux 5.6.  O_CLOEXEC is always set."""
+    how = open_how(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    return syscall(
+        SYS_openat2, dir_fd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(open_how)
+    )
+
+
+def clone3(flags: int, *, exit_signal: int = 0, cgroup: int = -1) -> tuple[int, int]:
+    """clone3(2), Linux 5.3, as fork: (pid, pidfd) in the parent, (0, -1) in the child.
+
+    CLONE_PIDFD is always set.  `cgroup` is a directory descriptor, used with CLONE_INTO_CGROUP (5.7).
+    Only for a process with one thread: the child runs Python on a copy of this stack.
+    """
+    pidfd = ctypes.c_int(-1)
+    args = clone_args(
+        flags=flags | CLONE_PIDFD,
+        pidfd=ctypes.addressof(pidfd),
+        exit_signal=exit_signal,
+        cgroup=max(cgroup, 0),
+    )
+    pid = syscall(SYS_clone3, ctypes.byref(args), ctypes.sizeof(clone_args))
+    return pid, pidfd.value if pid else -1
+
+
+def mount(
+    source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None
+) -> None:
+    """mount(2)"""
+    encoded = [None if text is None else os.fsencode(text) for text in (source, fstype, data)]
+    _mount(encoded[0], os.fsencode(target), encoded[1], flags, encoded[2])
+
+
+def umount2(target: str, flags: int = 0) -> None:
+    """umount2(2)"""
+    _umount2(os.fsencode(target), flags)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)"""
+    syscall(SYS_pivot_root, os.fsencode(new_root), os.fsencode(put_old))
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)"""
+    _unshare(flags)
+
+
+def setns(fd: int, nstype: int = 0) -> None:
+    """setns(2)"""
+    _setns(fd, nstype)
+
+
+def open_tree(dir_fd: int, path: str, flags: int) -> int:
+    """open_tree(2), Linux 5.2"""
+    return syscall(SYS_open_tree, dir_fd, os.fsencode(path), flags | OPEN_TREE_CLOEXEC)
+
+
+def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int) -> None:
+    """move_mount(2), Linux 5.2"""
+    syscall(SYS_move_mount, from_fd, os.fsencode(from_path), to_fd, os.fsencode(to_path), flags)
+
+
+def mount_setattr(
+    dir_fd: int, path: str, flags: int, *, attr_set: int = 0, attr_clr: int = 0, propagation: int = 0
+) -> None:
+    """mount_setattr(2), Linux 5.12"""
+    attr = mount_attr(attr_set=attr_set, attr_clr=attr_clr, propagation=propagation)
+    syscall(
+        SYS_mount_setattr,
+        dir_fd,
+        os.fsencode(path),
+        flags,
+        ctypes.byref(attr),
+        ctypes.sizeof(mount_attr),
+    )
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+    """prctl(2)"""
+    return int(_prctl(option, arg2, arg3, arg4, arg5))
+
+
+def fstatfs_type(fd: int) -> int:
+    """The `f_type` of fstatfs(2): the file system's magic number."""
+    buffer = statfs_t()
+    _fstatfs(fd, ctypes.byref(buffer))
+    return int(buffer.f_type) & 0xFFFFFFFF
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)"""
+    encoded = os.fsencode(name)
+    _sethostname(encoded, len(encoded))
+
+
+def keyctl_join_session_keyring() -> None:
+    """keyctl(KEYCTL_JOIN_SESSION_KEYRING): a new anonymous session keyring."""
+    syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0)
+
+
+def capget(pid: int = 0) -> tuple[int, int, int]:
+    """capget(2): the effective, permitted and inheritable sets as bit masks."""
+    header = cap_header(_LINUX_CAPABILITY_VERSION_3, pid)
+    data = (cap_data * 2)()
+    syscall(SYS_capget, ctypes.byref(header), ctypes.byref(data))
+    low, high = data
+    return (
+        low.effective | high.effective << 32,
+        low.permitted | high.permitted << 32,
+        low.inheritable | high.inheritable << 32,
+    )
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """capset(2) of this thread, from bit masks."""
+    header = cap_header(_LINUX_CAPABILITY_VERSION_3, 0)
+    masks = (effective, permitted, inheritable)
+    data = (cap_data * 2)(
+        cap_data(*(mask & 0xFFFFFFFF for mask in masks)), cap_data(*(mask >> 32 for mask in masks))
+    )
+    syscall(SYS_capset, ctypes.byref(header), ctypes.byref(data))

@@ -1,0 +1,245 @@
+"""Makes, finds and lists groups on one host, and cleans up after those that died.
+
+Law: names, drivers, records and locks meet here.  What a group can do is in `cgmgr.group`, how it
+comes to be in the driver's plan.  A record is written before the first directory is made, so that
+whatever a killed process leaves behind can be found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from itertools import count
+
+from cgmgr import driver as drivers
+from cgmgr import kernfs, members
+from cgmgr.driver import Request
+from cgmgr.errors import CgmgrError, DriverError, GroupBusy, GroupGone, NoSuchGroup, RequestError
+from cgmgr.group import TIMEOUT_S, Group, asked_for
+from cgmgr.host import Host
+from cgmgr.plan import Machine
+from cgmgr.record import Record
+from cgmgr.resources import Resources
+from cgmgr.rundir import GroupRecord, Rundir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Final
+
+    from cgmgr.driver import Driver
+
+#: the group below which names without a leading / are
+PARENT: Final = "/cgmgr"
+#: cgroup2 controllers that every group has, so that its use is counted; the others (cpuset resets
+#: the affinity of every task below it) are switched on where they are asked for
+ACCOUNTING: Final = ("cpu", "io", "memory", "pids")
+
+_serial = count(1)
+
+
+class Collected(Record):
+    """What `gc` removed, and what it could not, with the reason."""
+
+    removed: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+class Manager:
+    """The front door to groups.
+
+    `driver` is a name of `cgmgr.driver.TABLE`, an entry point's, or "auto", which is what
+    `CGMGR_DRIVER` says, else cgroupfs.  `rundir` is where records and locks are, `Host` and paths
+    are arguments so that nothing depends on the machine that this runs on.
+    """
+
+    def __init__(
+        self, host: Host | None = None, *, driver: str = "auto", rundir: Rundir | None = None
+    ) -> None:
+        self.host = host if host is not None else Host.detect()
+        self.rundir = rundir if rundir is not None else Rundir()
+        self._name = driver if driver != "auto" else os.environ.get("CGMGR_DRIVER") or "cgroupfs"
+        self._drivers: dict[str, Driver] = {}
+
+    @property
+    def driver(self) -> Driver:
+        """The driver of new groups."""
+        return self._driver(self._name)
+
+    def create(
+        self,
+        name: str,
+        resources: Resources | None = None,
+        *,
+        ephemeral: bool = False,
+        threaded: bool = False,
+        best_effort: bool = False,
+        **words: Any,
+    ) -> Group:
+        """Make a group with settings, given as `Resources` or as words (`memory="512M"`).
+
+        `ephemeral` groups belong to this process: `gc` removes them once it is dead.  Raises
+        `NameTaken`, `RequestError`, `HostError`, `KernelError`; nothing is left then.
+        """
+        request = Request(
+            group=full_name(name),
+            resources=asked_for(resources, words),
+            enable=ACCOUNTING,
+            threaded=threaded,
+            best_effort=best_effort,
+        )
+        machine = Machine(self.host)
+        with self._locked(request.group):
+            observed = self.driver.observe(request)
+            plan = self.driver.create(request, observed)
+            record = self._record(request, ephemeral)
+            self.rundir.save(record)
+            try:
+                plan.execute(machine)
+            except BaseException:
+                self.rundir.delete(request.group)
+                raise
+            paths = self.driver.paths(request.group)
+            self.rundir.save(record.replace(paths=paths))
+        return self._group(record.replace(paths=paths), request.resources)
+
+    def plan(self, name: str, resources: Resources | None = None, **words: Any) -> list[str]:
+        """The lines of what `create` would do, or `update` if the group is there.  Changes nothing."""
+        request = Request(
+            group=full_name(name), resources=asked_for(resources, words), enable=ACCOUNTING
+        )
+        observed = self.driver.observe(request)
+        compile_it = self.driver.update if observed.here else self.driver.create
+        return compile_it(request, observed).describe(Machine(self.host))
+
+    def open(self, name: str) -> Group:
+        """The group of that name, with the driver that made it.
+
+        A group that somebody else made is opened too, as long as it exists; what was asked for it
+        is then not known.  Raises `NoSuchGroup`.
+        """
+        group = full_name(name)
+        record = self.rundir.load(group)
+        driver = self._driver(record.driver) if record is not None else self.driver
+        paths = driver.paths(group)
+        if not paths:
+            raise NoSuchGroup(
+                f"there is no group {group}",
+                operation="open group",
+                path=group,
+                hint="cgmgr group ls",
+            )
+        if record is None:
+            record = GroupRecord(name=group, driver=driver.name, paths=paths)
+        return self._group(record.replace(paths=paths), _recorded(record))
+
+    def list(self, parent: str = PARENT) -> list[str]:
+        """The names of the groups below `parent`, in any hierarchy, sorted."""
+        return self.driver.list(kernfs.check_path(parent))
+
+    @contextlib.contextmanager
+    def group(self, name: str | None = None, **options: Any) -> Iterator[Group]:
+        """A group for the length of a `with`; removed at the end with every process in it.
+
+        Without a name it gets one of its own.  Options are those of `create`.
+        """
+        chosen = name if name is not None else f"run-{os.getpid()}-{next(_serial)}"
+        with self.create(chosen, ephemeral=True, **options) as group:
+            yield group
+
+    def gc(self) -> Collected:
+        """Remove what killed processes left: their groups, damaged records, forgotten files.
+
+        Everything in such a group is killed.  What cannot be removed is reported, and stays recorded.
+        """
+        removed: list[str] = []
+        failed: list[tuple[str, str]] = []
+        for name in self.rundir.orphans():
+            try:
+                with self.rundir.lock(name):
+                    self._collect(name)
+                removed.append(name)
+            except CgmgrError as error:
+                failed.append((name, str(error)))
+        self.rundir.sweep()
+        return Collected(removed=tuple(removed), failed=tuple(failed))
+
+    # -- inside
+
+    def _collect(self, name: str) -> None:
+        record = self.rundir.load(name)
+        driver = self._driver(record.driver) if record is not None else self.driver
+        paths = driver.paths(name)
+        if paths:
+            directories = [
+                self.host.tree(self.host.by_key(key)).open(path) for key, path in paths.items()
+            ]
+            try:
+                members.kill_all(directories, time.monotonic() + TIMEOUT_S)
+            finally:
+                for directory in directories:
+                    directory.close()
+            observed = driver.observe(Request(group=name))
+            driver.remove(name, observed).execute(Machine(self.host))
+        self.rundir.delete(name)
+        self.prune(name)
+
+    def prune(self, name: str) -> None:
+        """Remove our own parent group once nothing is below it."""
+        if kernfs.parent_of(name) != PARENT:
+            return
+        for hierarchy in self.host.managed:
+            with contextlib.suppress(GroupGone, GroupBusy):
+                self.host.tree(hierarchy).rmdir(kernfs.join(hierarchy.base, PARENT))
+
+    def _group(self, record: GroupRecord, resources: Resources) -> Group:
+        return Group(
+            record.name,
+            host=self.host,
+            driver=self._driver(record.driver),
+            paths=record.paths,
+            resources=resources,
+            rundir=self.rundir,
+        )
+
+    def _record(self, request: Request, ephemeral: bool) -> GroupRecord:
+        from cgmgr.resources.words import words_of
+
+        return GroupRecord.of_this_process(
+            name=request.group,
+            driver=self.driver.name,
+            resources=words_of(request.resources),
+            ephemeral=ephemeral,
+        )
+
+    def _driver(self, name: str) -> Driver:
+        driver = self._drivers.get(name)
+        if driver is None:
+            driver = self._drivers[name] = drivers.load(name, self.host)
+        return driver
+
+    @contextlib.contextmanager
+    def _locked(self, group: str) -> Iterator[None]:
+        """The group's lock, and before it the parent's, which pruning takes too."""
+        with self.rundir.lock(kernfs.parent_of(group)), self.rundir.lock(group):
+            yield
+
+
+def full_name(name: str) -> str:
+    """A group's full name: "x" is "/cgmgr/x", "/a/b" is itself.  Every part is checked."""
+    if name.strip("/") == "":
+        raise RequestError(
+            f"invalid group name {name!r}: the root is not a group of ours",
+            operation="name group",
+            value=name,
+        )
+    return kernfs.check_path(name if name.startswith("/") else f"{PARENT}/{name}")
+
+
+def _recorded(record: GroupRecord) -> Resources:
+    if not record.resources:
+        return Resources()
+    from cgmgr.resources.words import resources_of
+
+    return resources_of(**record.resources)

@@ -1,0 +1,351 @@
+"""Say, then do: steps, and plans of steps.
+
+Law: a `Step` is frozen data that can describe itself, be executed and be undone; a `Plan` is a tuple
+of steps, and the only thing that changes the machine.  No step decides: what it depends on was
+observed before, and the plan was compiled from that.  A step names its group by a `Target`, which is
+bound to a path when it is executed, because a unit's path is known only after systemd answered.
+
+A plan is a transaction.  When a step fails, those before it are undone, last first, and the error
+says what could not be put back.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from cgmgr import kernfs
+from cgmgr.controllers import TABLE
+from cgmgr.controllers.compare import agree, rounded
+from cgmgr.errors import CgmgrError, ControllerUnavailable, GroupGone, HostError
+from cgmgr.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cgmgr.controllers.base import Row
+    from cgmgr.host import Host
+
+
+class Target(Record):
+    """A group in one hierarchy: `group` is the name it was asked by, `key` the hierarchy's key,
+    `leaf` a group below it that the driver made."""
+
+    group: str
+    key: str
+    leaf: str = ""
+
+
+class Effect(Record):
+    """A value that the kernel holds otherwise than it was asked, within what it may round."""
+
+    path: str
+    asked: str
+    held: str
+
+
+class Drift(Record):
+    """A value that is not, or no longer, what was asked; `held` None where the file is gone."""
+
+    path: str
+    asked: str
+    held: str | None
+
+
+class Machine:
+    """Where a plan is executed: the host, where each group is, and what came of it.
+
+    A group is at its own name below the hierarchy's base, unless a step bound it elsewhere.
+    `refused` collects what a best-effort step could not hold.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.effects: list[Effect] = []
+        self.refused: list[CgmgrError] = []
+        self._bound: dict[tuple[str, str], str] = {}
+
+    def bind(self, group: str, key: str, path: str) -> None:
+        """Say where a group is in a hierarchy, once that is known."""
+        self._bound[group, key] = path
+
+    def path(self, target: Target) -> str:
+        """The target's path within its hierarchy."""
+        bound = self._bound.get((target.group, target.key))
+        if bound is None:
+            bound = kernfs.join(self.host.by_key(target.key).base, target.group)
+        return kernfs.join(bound, target.leaf)
+
+    def tree(self, target: Target) -> kernfs.Tree:
+        return self.host.tree(self.host.by_key(target.key))
+
+    def absolute(self, target: Target) -> str:
+        """The target's path as a person would find it."""
+        return self.tree(target).absolute(self.path(target))
+
+    def open(self, target: Target) -> kernfs.Directory:
+        return self.tree(target).open(self.path(target))
+
+
+class Step(Record):
+    """One change.  `irreversible` says why it cannot be taken back, `shared` that it is undone only
+    when this very plan fails and nobody else uses what it made."""
+
+    irreversible: str = ""
+    shared: bool = False
+
+    def describe(self, machine: Machine) -> str:
+        """The change in one line, as a shell would do it where a shell could."""
+        raise AssertionError(f"{type(self).__name__} does not describe itself")
+
+    def alternatives(self, _machine: Machine) -> Iterator[str]:
+        """What is done instead, and when, one line each."""
+        return iter(())
+
+    def execute(self, machine: Machine) -> None:
+        """Make the change.  When this raises, the step itself has changed nothing."""
+        raise AssertionError(f"{type(self).__name__} does not execute")
+
+    def undo(self, machine: Machine) -> None:
+        """Take the change back.  Called at most once, and only after `execute` returned."""
+
+    def drift(self, _machine: Machine) -> Iterator[Drift]:
+        """Where the machine is not as this step would leave it.  Changes nothing."""
+        return iter(())
+
+
+class MakeGroup(Step):
+    """mkdir of one group in one hierarchy."""
+
+    target: Target
+
+    def describe(self, machine: Machine) -> str:
+        return f"mkdir {machine.absolute(self.target)}"
+
+    def execute(self, machine: Machine) -> None:
+        machine.tree(self.target).mkdir(machine.path(self.target))
+
+    def undo(self, machine: Machine) -> None:
+        try:
+            machine.tree(self.target).rmdir(machine.path(self.target))
+        except GroupGone:
+            pass
+
+
+class EnsureParent(MakeGroup):
+    """mkdir of a group above ours, which others may have made, or still use."""
+
+    shared: bool = True
+
+    def describe(self, machine: Machine) -> str:
+        return f"mkdir -p {machine.absolute(self.target)}"
+
+    def execute(self, machine: Machine) -> None:
+        try:
+            super().execute(machine)
+        except CgmgrError as error:
+            if error.errno != errno.EEXIST:
+                raise
+
+    def undo(self, machine: Machine) -> None:
+        try:
+            super().undo(machine)
+        except CgmgrError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                raise
+
+
+class Enable(Step):
+    """Controllers switched on for the children of a cgroup2 group."""
+
+    target: Target
+    controllers: tuple[str, ...]
+    shared: bool = True
+
+    def describe(self, machine: Machine) -> str:
+        return f"write {self._text('+')} > {machine.absolute(self.target)}/cgroup.subtree_control"
+
+    def execute(self, machine: Machine) -> None:
+        with machine.open(self.target) as group:
+            group.write("cgroup.subtree_control", self._text("+"))
+
+    def undo(self, machine: Machine) -> None:
+        with machine.open(self.target) as group:
+            try:
+                group.write("cgroup.subtree_control", self._text("-"))
+            except CgmgrError as error:
+                # EBUSY: a group below has switched it on for its own children by now
+                if error.errno not in (errno.EBUSY, errno.ENOENT):
+                    raise
+
+    def drift(self, machine: Machine) -> Iterator[Drift]:
+        with machine.open(self.target) as group:
+            enabled = (group.try_read("cgroup.subtree_control") or "").split()
+        if not set(self.controllers) <= set(enabled):
+            path = f"{machine.absolute(self.target)}/cgroup.subtree_control"
+            yield Drift(path=path, asked=self._text("+"), held=" ".join(enabled))
+
+    def _text(self, sign: str) -> str:
+        return " ".join(sign + name for name in self.controllers)
+
+
+class Write(Step):
+    """A controller's row, written and read back.
+
+    `previous` is the text that was there, for undo; None in a group of this plan's own making, which
+    is removed instead.  `optional` turns a refusal into an entry of the report (best effort).
+    """
+
+    target: Target
+    row: Row
+    previous: str | None = None
+    optional: bool = False
+
+    def describe(self, machine: Machine) -> str:
+        was = f" (was {self.previous})" if self.previous is not None else ""
+        return _line(machine, self.target, self.row) + was
+
+    def alternatives(self, machine: Machine) -> Iterator[str]:
+        alternative = self.row.alternative
+        while alternative is not None:
+            name = errno.errorcode.get(alternative.errno, str(alternative.errno))
+            lines = [_line(machine, self.target, row) for row in alternative.rows]
+            yield f"on {name}: {'; '.join(lines) or 'leave it'}" + (
+                f" ({alternative.why})" if alternative.why else ""
+            )
+            alternative = alternative.rows[-1].alternative if alternative.rows else None
+
+    def execute(self, machine: Machine) -> None:
+        try:
+            with machine.open(self.target) as group:
+                self._hold(machine, group, self.row)
+        except CgmgrError as error:
+            if not self.optional:
+                raise
+            machine.refused.append(error)
+
+    def _hold(self, machine: Machine, group: kernfs.Directory, row: Row) -> None:
+        try:
+            group.write(row.file, row.value)
+        except CgmgrError as error:
+            alternative = row.alternative
+            if alternative is None or error.errno != alternative.errno:
+                raise explain(error, row, group) from error
+            for other in alternative.rows:
+                self._hold(machine, group, other)
+            return
+        if row.compare:
+            try:
+                self._verify(machine, group, row)
+            except CgmgrError:
+                self._restore(group)
+                raise
+
+    def _verify(self, machine: Machine, group: kernfs.Directory, row: Row) -> None:
+        held = group.read(row.file).strip()
+        path = group.name_of(row.file)
+        if not agree(row.compare, row.value, held):
+            raise HostError(
+                f"write {row.value!r} to {path}: the kernel took it and holds {held!r}",
+                operation="verify",
+                path=path,
+                value=row.value,
+            )
+        if rounded(row.compare, row.value, held):
+            machine.effects.append(Effect(path=path, asked=row.value, held=held))
+
+    def undo(self, machine: Machine) -> None:
+        with machine.open(self.target) as group:
+            self._restore(group)
+
+    def drift(self, machine: Machine) -> Iterator[Drift]:
+        with machine.open(self.target) as group:
+            yield from _drift(group, self.row)
+
+    def _restore(self, group: kernfs.Directory) -> None:
+        text = self.row.undo if self.row.undo is not None else self.previous
+        if text is not None:
+            group.write(self.row.file, text)
+
+
+def explain(error: CgmgrError, row: Row, group: kernfs.Directory) -> CgmgrError:
+    """The kernel's refusal in the words of the controller, which knows what its errnos mean."""
+    if isinstance(error, ControllerUnavailable):
+        error.controller = row.controller
+        return error
+    module = TABLE.get(row.controller)
+    hook = getattr(module, "explain", None)
+    return hook(error, row, group.try_read) if hook else error
+
+
+def _drift(group: kernfs.Directory, row: Row) -> Iterator[Drift]:
+    """A row without a comparison is a write that is only planned where something differs."""
+    held = group.try_read(row.file) if row.compare else ""
+    if held is None and row.alternative is not None and row.alternative.errno == errno.ENOENT:
+        for other in row.alternative.rows:
+            yield from _drift(group, other)
+    elif held is None or not row.compare or not agree(row.compare, row.value, held.strip()):
+        path = group.name_of(row.file)
+        yield Drift(path=path, asked=row.value, held=None if held is None else held.strip())
+
+
+def _line(machine: Machine, target: Target, row: Row) -> str:
+    return f"write {row.value} > {machine.absolute(target)}/{row.file}"
+
+
+class Plan(Record):
+    """Steps in their order.  `describe` is what a dry run prints."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __add__(self, other: Plan) -> Plan:
+        return Plan(steps=self.steps + other.steps)
+
+    def describe(self, machine: Machine) -> list[str]:
+        """One line a step; below it, indented, its alternatives and what cannot be taken back."""
+        lines: list[str] = []
+        for step in self.steps:
+            lines.append(step.describe(machine))
+            lines += [f"    {line}" for line in step.alternatives(machine)]
+            if step.irreversible:
+                lines.append(f"    cannot be undone: {step.irreversible}")
+            if step.shared:
+                lines.append("    shared: stays, unless this plan fails and nobody else uses it")
+        return lines
+
+    def execute(self, machine: Machine) -> Callable[[], None]:
+        """Do every step, or none: on any failure what was done is undone, last first.
+
+        Returns a function that undoes the whole plan later, for a caller whose own transaction goes
+        on.  What could not be undone is added to the error as notes (PEP 678).
+        """
+        done: list[Step] = []
+        try:
+            for step in self.steps:
+                step.execute(machine)
+                done.append(step)
+        except BaseException as error:
+            for note in undo(done, machine):
+                error.add_note(note)
+            raise
+        return lambda: _raise_if(undo(done, machine))
+
+
+def undo(done: list[Step], machine: Machine) -> list[str]:
+    """Take executed steps back, last first; returns what could not be, a line each."""
+    failures: list[str] = []
+    while done:
+        step = done.pop()
+        try:
+            step.undo(machine)
+        except CgmgrError as error:
+            failures.append(f"not undone: {step.describe(machine)}: {error}")
+            continue
+        if step.irreversible:
+            failures.append(f"not undone: {step.describe(machine)}: {step.irreversible}")
+    return failures
+
+
+def _raise_if(failures: list[str]) -> None:
+    if failures:
+        raise HostError("; ".join(failures), operation="undo")

@@ -1,0 +1,197 @@
+"""Steps that only drivers make: leave a group, move into one, remove one, freeze one.
+
+Law: each is a `cgmgr.plan.Step`; what it depends on was observed by the driver.  The steps that every
+plan is made of (mkdir, enable, write) live in `cgmgr.plan`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+
+from cgmgr import freezer, members
+from cgmgr.errors import CgmgrError, GroupBusy, GroupGone
+from cgmgr.plan import Drift, Step, Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final
+
+    from cgmgr.kernfs import Directory
+    from cgmgr.plan import Machine
+
+#: a group without processes can stay busy for a moment while the kernel lets go of the last one
+#: (runc needs up to 1 s here, containerd#11087)
+REMOVE_S: Final = 5.0
+FREEZE_S: Final = 10.0
+#: TASK_NEW: a task that is being forked cannot be moved yet (runc#1950)
+ATTACH_TRIES: Final = 5
+EVACUATION_ROUNDS: Final = 100
+
+
+class Evacuate(Step):
+    """Move the processes of an own group into a leaf of it, so that it may have controllers below.
+
+    cgroup2 lets a group other than the real root have either processes or controllers for its
+    children (cgroup-v2.rst, "No Internal Process Constraint").
+    """
+
+    target: Target
+    leaf: str = "init"
+    shared: bool = True
+
+    def describe(self, machine: Machine) -> str:
+        where = machine.absolute(self.target)
+        return f"move every process of {where} to {where}/{self.leaf}"
+
+    def execute(self, machine: Machine) -> None:
+        tree, path = machine.tree(self.target), machine.path(self.target)
+        inner = f"{path.rstrip('/')}/{self.leaf}"
+        try:
+            tree.mkdir(inner)
+        except CgmgrError as error:
+            if error.errno != errno.EEXIST:
+                raise
+        with tree.open(path) as outside, tree.open(inner) as inside:
+            _move_all(outside, inside)
+
+    def undo(self, machine: Machine) -> None:
+        tree, path = machine.tree(self.target), machine.path(self.target)
+        inner = f"{path.rstrip('/')}/{self.leaf}"
+        with tree.open(path) as outside, tree.open(inner) as inside:
+            _move_all(inside, outside)
+        with contextlib.suppress(GroupBusy, GroupGone):
+            tree.rmdir(inner)
+
+
+def _move_all(source: Directory, destination: Directory) -> None:
+    """Processes may fork while they are moved: go on until none is left."""
+    for _ in range(EVACUATION_ROUNDS):
+        moving = members.pids(source)
+        if not moving:
+            return
+        for pid in moving:
+            attach(destination, "cgroup.procs", pid)
+    raise GroupBusy(
+        f"processes keep appearing in {source.tree.absolute(source.path)}",
+        operation="evacuate",
+        path=source.tree.absolute(source.path),
+        errno=errno.EBUSY,
+    )
+
+
+def attach(directory: Directory, file: str, pid: int) -> None:
+    """Move one process or thread; one that is gone by then is no error."""
+    for attempt in range(ATTACH_TRIES):
+        try:
+            directory.write(file, str(pid))
+            return
+        except CgmgrError as error:
+            if error.errno == errno.ESRCH:
+                return
+            if error.errno != errno.EINVAL or attempt == ATTACH_TRIES - 1:
+                raise
+        time.sleep(0.03)
+
+
+class Attach(Step):
+    """Move a process into a group; `origin` is where it was, by the hierarchy's own path."""
+
+    target: Target
+    pid: int
+    origin: str | None = None
+    file: str = "cgroup.procs"
+
+    def describe(self, machine: Machine) -> str:
+        return f"write {self.pid} > {machine.absolute(self.target)}/{self.file}"
+
+    def execute(self, machine: Machine) -> None:
+        with machine.open(self.target) as group:
+            group.write(self.file, str(self.pid))
+
+    def undo(self, machine: Machine) -> None:
+        if self.origin is None:
+            return
+        with contextlib.suppress(GroupGone), machine.tree(self.target).open(self.origin) as before:
+            attach(before, self.file, self.pid)
+
+
+class SetFrozen(Step):
+    """Freeze or thaw a group, confirmed."""
+
+    target: Target
+    frozen: bool
+    was_frozen: bool = False
+
+    def describe(self, machine: Machine) -> str:
+        return f"{'freeze' if self.frozen else 'thaw'} {machine.absolute(self.target)}"
+
+    def execute(self, machine: Machine) -> None:
+        self._set(machine, self.frozen)
+
+    def undo(self, machine: Machine) -> None:
+        self._set(machine, self.was_frozen)
+
+    def drift(self, machine: Machine) -> Iterator[Drift]:
+        with machine.open(self.target) as group:
+            state = freezer.state(group)
+        if (state == freezer.FROZEN) != self.frozen:
+            asked = freezer.FROZEN if self.frozen else freezer.THAWED
+            yield Drift(path=machine.absolute(self.target), asked=asked, held=state)
+
+    def _set(self, machine: Machine, frozen: bool) -> None:
+        act = freezer.freeze if frozen else freezer.thaw
+        with machine.open(self.target) as group:
+            act(group, time.monotonic() + FREEZE_S)
+
+
+class RemoveGroup(Step):
+    """rmdir of a group and of those below it, from the bottom; never of a file.
+
+    A group that still has processes is `GroupBusy`, which names some of them.
+    """
+
+    target: Target
+    irreversible: str = "a removed group's counters are gone"
+
+    def describe(self, machine: Machine) -> str:
+        return f"rmdir {machine.absolute(self.target)}"
+
+    def execute(self, machine: Machine) -> None:
+        tree, path = machine.tree(self.target), machine.path(self.target)
+        deadline = time.monotonic() + REMOVE_S
+        pause = 0.0005
+        while True:
+            try:
+                with tree.open(path) as group:
+                    paths = list(members.walk(group))
+                for below in reversed(paths):
+                    with contextlib.suppress(GroupGone):
+                        tree.rmdir(below)
+                return
+            except GroupGone:
+                return
+            except GroupBusy as error:
+                _give_up_if_used(machine, self.target, error)
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+
+def _give_up_if_used(machine: Machine, target: Target, error: GroupBusy) -> None:
+    """Waiting helps only where no live process is left; a zombie of ours is reaped by nobody else."""
+    with machine.open(target) as group:
+        living = [pid for pid in members.pids(group, recursive=True) if os.path.exists(f"/proc/{pid}/exe")]
+    if living:
+        shown = ", ".join(str(pid) for pid in living[:5])
+        raise GroupBusy(
+            f"remove {machine.absolute(target)}: {len(living)} processes are in it ({shown})",
+            operation="remove",
+            path=machine.absolute(target),
+            errno=errno.EBUSY,
+            hint="kill the group first",
+        ) from error
