@@ -25,6 +25,7 @@ SYS_fsopen = 430
 SYS_fsconfig = 431
 SYS_fsmount = 432
 SYS_clone3 = 435
+SYS_close_range = 436
 SYS_openat2 = 437
 SYS_mount_setattr = 442
 
@@ -68,6 +69,7 @@ MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
 MS_NOATIME = 0x400
+MS_NODIRATIME = 0x800
 MS_BIND = 0x1000
 MS_MOVE = 0x2000
 MS_REC = 0x4000
@@ -85,11 +87,22 @@ AT_RECURSIVE = 0x8000
 AT_EMPTY_PATH = 0x1000
 AT_FDCWD = -100
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR__ATIME = 0x70
+MOUNT_ATTR_NODIRATIME = 0x80
 MOUNT_ATTR_IDMAP = 0x100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+FSOPEN_CLOEXEC = 0x1
+FSMOUNT_CLOEXEC = 0x1
 
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -104,12 +117,19 @@ PR_GET_CHILD_SUBREAPER = 37
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 # linux/magic.h
 CGROUP_SUPER_MAGIC = 0x27E0EB
 CGROUP2_SUPER_MAGIC = 0x63677270
 TMPFS_MAGIC = 0x01021994
+PROC_SUPER_MAGIC = 0x9FA0
+SYSFS_MAGIC = 0x62656572
+OVERLAYFS_SUPER_MAGIC = 0x794C7630
+
+CLOSE_RANGE_CLOEXEC = 0x4  # linux/close_range.h
+TIOCGPTPEER = 0x5441  # asm-generic/ioctls.h
 
 # linux/keyctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1
@@ -214,6 +234,7 @@ _setns = _function("setns", ctypes.c_int, ctypes.c_int)
 _prctl = _function("prctl", ctypes.c_int, *(ctypes.c_ulong,) * 4)
 _fstatfs = _function("fstatfs", ctypes.c_int, ctypes.c_void_p)
 _sethostname = _function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
+_setdomainname = _function("setdomainname", ctypes.c_char_p, ctypes.c_size_t)
 
 
 def syscall(number: int, *args: Any) -> int:
@@ -238,8 +259,8 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> 
 def clone3(flags: int, *, exit_signal: int = 0, cgroup: int = -1) -> tuple[int, int]:
     """clone3(2), Linux 5.3, as fork: (pid, pidfd) in the parent, (0, -1) in the child.
 
-    CLONE_PIDFD is always set.  `cgroup` is a directory descriptor, used with CLONE_INTO_CGROUP (5.7).
-    Only for a process with one thread: the child runs Python on a copy of this stack.
+    CLONE_PIDFD is always set.  `cgroup` is a directory descriptor, used with CLONE_INTO_CGROUP
+    (5.7). Only for a process with one thread: the child runs Python on a copy of this stack.
     """
     pidfd = ctypes.c_int(-1)
     args = clone_args(
@@ -291,7 +312,13 @@ def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: in
 
 
 def mount_setattr(
-    dir_fd: int, path: str, flags: int, *, attr_set: int = 0, attr_clr: int = 0, propagation: int = 0
+    dir_fd: int,
+    path: str,
+    flags: int,
+    *,
+    attr_set: int = 0,
+    attr_clr: int = 0,
+    propagation: int = 0,
 ) -> None:
     """mount_setattr(2), Linux 5.12"""
     attr = mount_attr(attr_set=attr_set, attr_clr=attr_clr, propagation=propagation)
@@ -303,6 +330,27 @@ def mount_setattr(
         ctypes.byref(attr),
         ctypes.sizeof(mount_attr),
     )
+
+
+def fsopen(fstype: str) -> int:
+    """fsopen(2), Linux 5.2"""
+    return syscall(SYS_fsopen, os.fsencode(fstype), FSOPEN_CLOEXEC)
+
+
+def fsconfig(fs_fd: int, command: int, key: str | None = None, value: str | None = None) -> None:
+    """fsconfig(2), Linux 5.2: a flag, a string of at most 255 bytes, or a command without key"""
+    encoded = [None if text is None else os.fsencode(text) for text in (key, value)]
+    syscall(SYS_fsconfig, fs_fd, command, *encoded, 0)
+
+
+def fsmount(fs_fd: int, attr_flags: int = 0) -> int:
+    """fsmount(2), Linux 5.2"""
+    return syscall(SYS_fsmount, fs_fd, FSMOUNT_CLOEXEC, attr_flags)
+
+
+def close_range(first: int, last: int, flags: int = 0) -> None:
+    """close_range(2), Linux 5.9; CLOSE_RANGE_CLOEXEC 5.11"""
+    syscall(SYS_close_range, first, last, flags)
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
@@ -321,6 +369,12 @@ def sethostname(name: str) -> None:
     """sethostname(2)"""
     encoded = os.fsencode(name)
     _sethostname(encoded, len(encoded))
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)"""
+    encoded = os.fsencode(name)
+    _setdomainname(encoded, len(encoded))
 
 
 def keyctl_join_session_keyring() -> None:
