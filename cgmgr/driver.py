@@ -5,8 +5,8 @@ name.  Entry points of the group `cgmgr.drivers` are read only for a name that t
 because importlib.metadata costs more than everything else here.
 
 A driver looks (`observe`), then says (`create`, `update`, `remove`, `attach`: pure, they return a
-`Plan`), and the plan's steps do.  What is the same for every driver, such as stats, freeze and kill,
-is not a driver's: it is in `cgmgr.group`, on the files of the group.
+`Plan`), and the plan's steps do.  What is the same for every driver, such as stats, freeze and
+kill, is not a driver's: it is in `cgmgr.group`, on the files of the group.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ class Ancestor(Record):
 class Observed(Record):
     """What a driver saw of one group.
 
-    `here` are the keys of the hierarchies in which it exists.  `missing` are the names of the groups
-    above it that do not exist, by key, from the top.  `ancestors` are those of cgroup2, from the top.
-    `scenes` holds what each controller asked to see.  `fill` are groups above, in a v1 cpuset
-    hierarchy, that are empty or not there, from the top.
+    `here` are the keys of the hierarchies in which it exists.  `missing` are the names of the
+    groups above it that do not exist, by key, from the top.  `ancestors` are those of cgroup2, from
+    the top. `scenes` holds what each controller asked to see.  `fill` are groups above, in a v1
+    cpuset hierarchy, that are empty or not there, from the top.
     """
 
     group: str

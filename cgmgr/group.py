@@ -1,8 +1,8 @@
 """One managed group: what can be done to it and read from it, whatever driver made it.
 
 Law: verbs on the files of a group that exists.  How groups come to be is the manager's and the
-driver's; how a setting becomes a file the controllers'.  A verb that changes settings compiles a plan
-and executes it under the group's lock.
+driver's; how a setting becomes a file the controllers'.  A verb that changes settings compiles a
+plan and executes it under the group's lock.
 """
 
 from __future__ import annotations

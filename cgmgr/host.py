@@ -1,8 +1,8 @@
 """What this machine can do: hierarchies, where they are mounted, who holds which controller.
 
 Law: built once, from roots given as arguments, and handed down; never a global.  Everything here is
-observation: nothing is written.  `Host.detect(root=...)` reads a recorded tree of another machine in
-just the same way.
+observation: nothing is written.  `Host.detect(root=...)` reads a recorded tree of another machine
+in just the same way.
 
 A controller belongs to the v1 hierarchy that is mounted for it, else to cgroup2 if that lists it;
 the controllers that cgroup2 has without listing them (freezer, devices, perf_event) come last.
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: v1 name -> the name that cgmgr uses, v2's
 V2_NAMES: Final = {"blkio": "io"}
-#: there in every non-root cgroup2 group without a line in cgroup.controllers (cgroup-v2.rst; freezer
-#: since 5.2, devices by BPF)
+#: there in every non-root cgroup2 group without a line in cgroup.controllers (cgroup-v2.rst;
+#: freezer since 5.2, devices by BPF)
 IMPLICIT_ON_V2: Final = ("freezer", "devices", "perf_event")
 #: known v1 hierarchies; others are reported and left alone
 KNOWN: Final = (
@@ -51,11 +51,11 @@ class Hierarchy(Record):
     """One mounted hierarchy.
 
     `key` names it in records and messages: "" is cgroup2, else the v1 controllers as mounted, such
-    as "cpu,cpuacct" or "name=systemd".  `controllers` are our names of what it holds.  `own` is this
-    process's group, relative to the mount, or None when it lies outside what is mounted.
-    `mount_root` is the part of the hierarchy that is mounted ("/" outside containers).  `base` is the
-    group that the names of our groups start from: the mount's root where we may write there, else
-    our own group, which somebody delegated to us.
+    as "cpu,cpuacct" or "name=systemd".  `controllers` are our names of what it holds.  `own` is
+    this process's group, relative to the mount, or None when it lies outside what is mounted.
+    `mount_root` is the part of the hierarchy that is mounted ("/" outside containers).  `base` is
+    the group that the names of our groups start from: the mount's root where we may write there,
+    else our own group, which somebody delegated to us.
     """
 
     key: str
@@ -79,7 +79,8 @@ class Host:
 
     @classmethod
     def detect(cls, root: str = "/") -> Host:
-        """Read /proc and /sys below `root`.  Raises `HostError` where no cgroup file system is mounted."""
+        """Read /proc and /sys below `root`.  Raises `HostError` where no cgroup file system is
+        mounted."""
         memberships = parse.proc_cgroup(read_text(root, "proc/self/cgroup") or "")
         mounts = parse.mountinfo(read_text(root, "proc/self/mountinfo") or "")
         found: dict[str, Hierarchy] = {}
@@ -116,7 +117,8 @@ class Host:
 
     @property
     def managed(self) -> tuple[Hierarchy, ...]:
-        """Where a group of ours has a directory: everywhere but in hierarchies of unknown purpose."""
+        """Where a group of ours has a directory: everywhere but in hierarchies of unknown
+        purpose."""
         return tuple(
             h
             for h in self.hierarchies
@@ -128,7 +130,8 @@ class Host:
         return next((h for h in self.hierarchies if controller in h.controllers), None)
 
     def need(self, controller: str) -> Hierarchy:
-        """As `holder`, but `ControllerUnavailable` with the reason and the fix where there is none."""
+        """As `holder`, but `ControllerUnavailable` with the reason and the fix where there is
+        none."""
         hierarchy = self.holder(controller)
         if hierarchy is None:
             raise ControllerUnavailable(
@@ -285,9 +288,7 @@ def _own(key: str, mount_root: str, memberships: list[parse.Membership]) -> str 
 def _better(new: Hierarchy, old: Hierarchy | None, root: str) -> bool:
     """Of several mounts of one hierarchy: below /sys/fs/cgroup first, the first of those."""
     top = os.path.join(root, "sys/fs/cgroup")
-    return old is None or (
-        new.mountpoint.startswith(top) and not old.mountpoint.startswith(top)
-    )
+    return old is None or (new.mountpoint.startswith(top) and not old.mountpoint.startswith(top))
 
 
 def _settle(found: dict[str, Hierarchy]) -> tuple[Hierarchy, ...]:
@@ -324,7 +325,8 @@ def _names(root: str, path: str) -> list[str]:
 
 
 def _hugepage_sizes(root: str) -> tuple[str, ...]:
-    """Sizes as the kernel's cgroup files spell them: "2MB", "1GB" (mm/hugetlb_cgroup.c, mem_fmt)."""
+    """Sizes as the kernel's cgroup files spell them: "2MB", "1GB" (mm/hugetlb_cgroup.c,
+    mem_fmt)."""
     sizes: list[int] = []
     for name in _names(root, "sys/kernel/mm/hugepages"):
         kib = name.removeprefix("hugepages-").removesuffix("kB")

@@ -80,7 +80,7 @@ def check_path(path: str) -> str:
 
 
 def parent_of(path: str) -> str:
-    """"/a/b" is below "/a", "/a" below "/"."""
+    """ "/a/b" is below "/a", "/a" below "/"."""
     return path.rpartition("/")[0] or "/"
 
 
@@ -108,9 +108,7 @@ def translate(operation: str, path: str, error: OSError, value: str | None = Non
         hint = f"mount -o remount,rw {path.rpartition('/')[0]}"
         return HostError(plain.message, hint=hint, **details)  # type: ignore[arg-type]
     if number == errno.EBUSY and operation in ("remove", "attach", "enable"):
-        return GroupBusy(
-            plain.message, operation=operation, path=path, value=value, errno=number
-        )
+        return GroupBusy(plain.message, operation=operation, path=path, value=value, errno=number)
     if number == errno.ENODEV:
         return GroupGone(plain.message, **details)  # type: ignore[arg-type]
     return plain
@@ -309,7 +307,7 @@ class Tree:
             os.close(fd)
 
     def _open(self, path: str) -> int:
-        inside = path.strip("/") or "."
+        inside = (check_path(path) if ".." in path else path).strip("/") or "."
         try:
             return linux.openat2(self._root, inside, _DIRECTORY, _BENEATH)
         except OSError as error:

@@ -15,7 +15,7 @@ from itertools import count
 from cgmgr import driver as drivers
 from cgmgr import kernfs, members
 from cgmgr.driver import Request
-from cgmgr.errors import CgmgrError, DriverError, GroupBusy, GroupGone, NoSuchGroup, RequestError
+from cgmgr.errors import CgmgrError, GroupBusy, GroupGone, NoSuchGroup, RequestError
 from cgmgr.group import TIMEOUT_S, Group, asked_for
 from cgmgr.host import Host
 from cgmgr.plan import Machine
@@ -25,7 +25,7 @@ from cgmgr.rundir import GroupRecord, Rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from typing import Any, Final
 
     from cgmgr.driver import Driver
@@ -105,7 +105,8 @@ class Manager:
         return self._group(record.replace(paths=paths), request.resources)
 
     def plan(self, name: str, resources: Resources | None = None, **words: Any) -> list[str]:
-        """The lines of what `create` would do, or `update` if the group is there.  Changes nothing."""
+        """The lines of what `create` would do, or `update` if the group is there.  Changes
+        nothing."""
         request = Request(
             group=full_name(name), resources=asked_for(resources, words), enable=ACCOUNTING
         )
@@ -139,7 +140,7 @@ class Manager:
         return self.driver.list(kernfs.check_path(parent))
 
     @contextlib.contextmanager
-    def group(self, name: str | None = None, **options: Any) -> Iterator[Group]:
+    def group(self, name: str | None = None, **options: Any) -> Generator[Group]:
         """A group for the length of a `with`; removed at the end with every process in it.
 
         Without a name it gets one of its own.  Options are those of `create`.
@@ -151,7 +152,8 @@ class Manager:
     def gc(self) -> Collected:
         """Remove what killed processes left: their groups, damaged records, forgotten files.
 
-        Everything in such a group is killed.  What cannot be removed is reported, and stays recorded.
+        Everything in such a group is killed.  What cannot be removed is reported, and stays
+        recorded.
         """
         removed: list[str] = []
         failed: list[tuple[str, str]] = []
@@ -220,7 +222,7 @@ class Manager:
         return driver
 
     @contextlib.contextmanager
-    def _locked(self, group: str) -> Iterator[None]:
+    def _locked(self, group: str) -> Generator[None]:
         """The group's lock, and before it the parent's, which pruning takes too."""
         with self.rundir.lock(kernfs.parent_of(group)), self.rundir.lock(group):
             yield

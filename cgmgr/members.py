@@ -1,8 +1,8 @@
 """Who is in a group: reading members, waiting for them, killing them all.
 
 Law: works on open directories of one group in one or several hierarchies, and knows no driver.
-Everything is bounded by a deadline.  Groups and processes may vanish at any moment; that is never an
-error here.
+Everything is bounded by a deadline.  Groups and processes may vanish at any moment; that is never
+an error here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cgmgr.kernfs import join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
     from typing import Final
 
     from cgmgr.kernfs import Directory
@@ -176,8 +176,9 @@ def _wait_for_exits(members: Sequence[int], timeout: float) -> None:
 
 
 @contextlib.contextmanager
-def _frozen(directories: Sequence[Directory], deadline: float) -> Iterator[None]:
-    """Hold the groups' v1 freezer, as far as it can be had, and thaw them and all below at the end."""
+def _frozen(directories: Sequence[Directory], deadline: float) -> Generator[None]:
+    """Hold the groups' v1 freezer, as far as it can be had, and thaw them and all below at the
+    end."""
     held = [directory for directory in directories if directory.has("freezer.state")]
     try:
         for directory in held:

@@ -1,9 +1,10 @@
 """Say, then do: steps, and plans of steps.
 
-Law: a `Step` is frozen data that can describe itself, be executed and be undone; a `Plan` is a tuple
-of steps, and the only thing that changes the machine.  No step decides: what it depends on was
-observed before, and the plan was compiled from that.  A step names its group by a `Target`, which is
-bound to a path when it is executed, because a unit's path is known only after systemd answered.
+Law: a `Step` is frozen data that can describe itself, be executed and be undone; a `Plan` is a
+tuple of steps, and the only thing that changes the machine.  No step decides: what it depends on
+was observed before, and the plan was compiled from that.  A step names its group by a `Target`,
+which is bound to a path when it is executed, because a unit's path is known only after systemd
+answered.
 
 A plan is a transaction.  When a step fails, those before it are undone, last first, and the error
 says what could not be put back.
@@ -11,6 +12,7 @@ says what could not be put back.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 from cgmgr import kernfs
@@ -56,13 +58,15 @@ class Machine:
     """Where a plan is executed: the host, where each group is, and what came of it.
 
     A group is at its own name below the hierarchy's base, unless a step bound it elsewhere.
-    `refused` collects what a best-effort step could not hold.
+    `refused` collects what a best-effort step could not hold.  `kept` is what a step puts by for
+    its own undo, such as an open descriptor, by the `id` of the step: steps are frozen.
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self.effects: list[Effect] = []
         self.refused: list[CgmgrError] = []
+        self.kept: dict[int, object] = {}
         self._bound: dict[tuple[str, str], str] = {}
 
     def bind(self, group: str, key: str, path: str) -> None:
@@ -126,10 +130,8 @@ class MakeGroup(Step):
         machine.tree(self.target).mkdir(machine.path(self.target))
 
     def undo(self, machine: Machine) -> None:
-        try:
+        with contextlib.suppress(GroupGone):
             machine.tree(self.target).rmdir(machine.path(self.target))
-        except GroupGone:
-            pass
 
 
 class EnsureParent(MakeGroup):
@@ -192,8 +194,8 @@ class Enable(Step):
 class Write(Step):
     """A controller's row, written and read back.
 
-    `previous` is the text that was there, for undo; None in a group of this plan's own making, which
-    is removed instead.  `optional` turns a refusal into an entry of the report (best effort).
+    `previous` is the text that was there, for undo; None in a group of this plan's own making,
+    which is removed instead.  `optional` turns a refusal into an entry of the report (best effort).
     """
 
     target: Target

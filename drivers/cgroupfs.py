@@ -1,8 +1,8 @@
 """The cgroupfs driver: groups made and changed by nothing but files.
 
-Law: `observe` reads, everything else is pure and returns plans.  Knows the rules by which groups come
-to be in each kind of hierarchy; what a setting becomes is the controllers' business, how a step is
-done the steps'.
+Law: `observe` reads, everything else is pure and returns plans.  Knows the rules by which groups
+come to be in each kind of hierarchy; what a setting becomes is the controllers' business, how a
+step is done the steps'.
 
 A group has a directory in every managed hierarchy, cgroup2 included, so that the v2 side can supply
 what v1 lacks (cgroup.kill, populated, pressure) on a hybrid host too.
@@ -74,9 +74,7 @@ class Cgroupfs:
     def paths(self, group: str) -> dict[str, str]:
         group = kernfs.check_path(group)
         return {
-            h.key: kernfs.join(h.base, group)
-            for h in self.host.managed
-            if self._exists(h, group)
+            h.key: kernfs.join(h.base, group) for h in self.host.managed if self._exists(h, group)
         }
 
     def list(self, parent: str) -> list[str]:
@@ -146,7 +144,8 @@ class Cgroupfs:
         return tuple(name for name in above if not self._exists(hierarchy, name))
 
     def _scene(self, controller: Controller, group: str, here: tuple[str, ...]) -> Scene:
-        """What the controller asked to see, of the group and of the nearest group above that exists."""
+        """What the controller asked to see, of the group and of the nearest group above that
+        exists."""
         hierarchy = self.host.need(controller.NAME)
         tree = self.host.tree(hierarchy)
         wanted = controller.observe(hierarchy.version)
@@ -190,7 +189,8 @@ class Cgroupfs:
         return tuple(found)
 
     def _empty_cpusets(self, group: str) -> tuple[str, ...]:
-        """Groups above, in a v1 cpuset hierarchy, that are not there or hold no CPUs or no nodes."""
+        """Groups above, in a v1 cpuset hierarchy, that are not there or hold no CPUs or no
+        nodes."""
         hierarchy = self.host.holder("cpuset")
         if hierarchy is None or hierarchy.version == 2:
             return ()
@@ -297,7 +297,8 @@ class Cgroupfs:
 
 
 def _asked(resources: Resources, host: Host) -> list[Controller]:
-    """The controllers to look at: those of the request, and a v1 cpuset always, which starts empty."""
+    """The controllers to look at: those of the request, and a v1 cpuset always, which starts
+    empty."""
     cpuset = host.holder("cpuset")
     fills = cpuset is not None and cpuset.version == 1
     return [

@@ -1,7 +1,7 @@
 """Steps that only drivers make: leave a group, move into one, remove one, freeze one.
 
-Law: each is a `cgmgr.plan.Step`; what it depends on was observed by the driver.  The steps that every
-plan is made of (mkdir, enable, write) live in `cgmgr.plan`.
+Law: each is a `cgmgr.plan.Step`; what it depends on was observed by the driver.  The steps that
+every plan is made of (mkdir, enable, write) live in `cgmgr.plan`.
 """
 
 from __future__ import annotations
@@ -183,9 +183,12 @@ class RemoveGroup(Step):
 
 
 def _give_up_if_used(machine: Machine, target: Target, error: GroupBusy) -> None:
-    """Waiting helps only where no live process is left; a zombie of ours is reaped by nobody else."""
+    """Waiting helps only where no live process is left; a zombie of ours is reaped by nobody
+    else."""
     with machine.open(target) as group:
-        living = [pid for pid in members.pids(group, recursive=True) if os.path.exists(f"/proc/{pid}/exe")]
+        living = [
+            pid for pid in members.pids(group, recursive=True) if os.path.exists(f"/proc/{pid}/exe")
+        ]
     if living:
         shown = ", ".join(str(pid) for pid in living[:5])
         raise GroupBusy(
