@@ -31,7 +31,7 @@ class _RecordMeta(type):
         own = [
             field
             for field, annotation in body.get("__annotations__", {}).items()
-            if not str(annotation).startswith("ClassVar")
+            if not str(annotation).startswith(("ClassVar", "typing.ClassVar"))
         ]
         defaults: dict[str, Any] = {}
         fields: list[str] = []
@@ -45,7 +45,10 @@ class _RecordMeta(type):
         body["__fields__"] = tuple(fields)
         body["__defaults__"] = defaults
         body["__match_args__"] = ()
-        return super().__new__(mcs, name, bases, body)
+        cls = super().__new__(mcs, name, bases, body)
+        # The slots' own setters: past the refusing __setattr__, and the fastest way there is.
+        cls.__setters__ = tuple((field, getattr(cls, field).__set__) for field in fields)  # type: ignore[attr-defined]
+        return cls
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -58,27 +61,37 @@ class Record(metaclass=_RecordMeta):
 
     __fields__: ClassVar[tuple[str, ...]]
     __defaults__: ClassVar[dict[str, Any]]
+    __setters__: ClassVar[tuple[tuple[str, Callable[[object, object], None]], ...]]
 
     if not TYPE_CHECKING:
 
         def __init__(self, **values: object) -> None:
-            defaults = self.__defaults__
-            taken = 0
-            for field in self.__fields__:
-                if field in values:
-                    _set(self, field, values[field])
-                    taken += 1
-                elif field in defaults:
-                    _set(self, field, defaults[field])
-                else:
-                    raise TypeError(f"{type(self).__name__} needs {field}")
-            if taken != len(values):
-                unknown = ", ".join(sorted(set(values) - set(self.__fields__)))
-                raise TypeError(f"{type(self).__name__} has no field {unknown}")
+            merged = {**self.__defaults__, **values}
+            setters = self.__setters__
+            if len(merged) != len(setters):
+                raise TypeError(self._misfit(values))
+            try:
+                for field, put in setters:
+                    put(self, merged[field])
+            except KeyError:
+                raise TypeError(self._misfit(values)) from None
             self.check()
+
+    def _misfit(self, values: dict[str, object]) -> str:
+        """Why these values make no record of this type."""
+        kind, fields = type(self).__name__, self.__fields__
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            return f"{kind} has no field {', '.join(unknown)}"
+        missing = [f for f in fields if f not in values and f not in self.__defaults__]
+        return f"{kind} needs {', '.join(missing)}"
 
     def check(self) -> None:
         """Refuse values that no host could hold.  Raises `cgmgr.errors.RequestError`."""
+
+    def _settle(self, field: str, value: object) -> None:
+        """For `check` alone: put the canonical form of what was given in its place."""
+        _set(self, field, value)
 
     def replace(self, **changes: object) -> Self:
         """The same record with other values in some fields."""

@@ -20,7 +20,7 @@ else:
 
 @final
 class Max:
-    """The type of `MAX`, the limit that limits nothing.  There is one, `MAX`, equal to itself only."""
+    """The type of `MAX`, the limit that limits nothing.  There is one, equal to itself only."""
 
     __slots__ = ()
 
@@ -47,8 +47,9 @@ MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
 #: binary whatever the spelling, as docker's `units.RAMInBytes`: 1kb = 1k = 1kib = 1024
-BYTE_POWERS: Final = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+BYTE_POWERS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 BYTE_NAMES: Final = ((50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 #: microseconds in one of each, longest spelling first so that "ms" is not read as "m"
 DURATION_USEC: Final = (
@@ -61,6 +62,8 @@ DURATION_USEC: Final = (
 
 MAX_U64: Final = (1 << 64) - 1
 MAX_U32: Final = (1 << 32) - 1
+#: the highest CPU and memory node: above NR_CPUS of every distribution's kernel
+MAX_ID: Final = 8_191
 
 
 def refuse(what: str, text: object, wanted: str) -> RequestError:
@@ -71,21 +74,25 @@ def refuse(what: str, text: object, wanted: str) -> RequestError:
     )
 
 
-def _decimal(text: str, what: str, wanted: str) -> tuple[int, int]:
-    """A plain non-negative decimal as (digits, places): "1.25" is (125, 2)."""
-    whole, dot, fraction = text.partition(".")
-    digits = whole + fraction
-    if not digits or not digits.isascii() or not digits.isdigit() or (dot and not fraction):
-        raise refuse(what, text, wanted)
-    return int(digits), len(fraction)
+def _digits(text: str) -> bool:
+    """Plain ASCII digits, few enough that Python reads them at all (its limit is 4300)."""
+    return text.isascii() and text.isdigit() and len(text) <= 64
+
+
+def _decimal(text: str) -> tuple[int, int] | None:
+    """A plain non-negative decimal as digits over a power of ten: "1.25" is (125, 100)."""
+    whole, _, fraction = text.partition(".")
+    if not _digits(whole + fraction):
+        return None
+    scale: int = 10 ** len(fraction)
+    return int(whole + fraction), scale
 
 
 def parse_int(text: str, what: str, least: int, most: int) -> int:
     """A whole number within bounds, both included."""
-    wanted = f"a whole number from {least} to {most}"
     body = text.removeprefix("-")
-    if not body or not body.isascii() or not body.isdigit() or not least <= int(text) <= most:
-        raise refuse(what, text, wanted)
+    if not _digits(body) or not least <= int(text) <= most:
+        raise refuse(what, text, f"write a whole number from {least} to {most}")
     return int(text)
 
 
@@ -94,19 +101,22 @@ def parse_bytes(text: str, what: str = "size") -> int:
 
     Always 1024-based (docker/go-units `RAMInBytes`); fractions of a byte are cut off.
     """
-    wanted = "write a size such as 512m, 1.5g or 64MiB"
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    number = text.rstrip(LETTERS)
     suffix = text[len(number) :].lower()
-    if number.endswith(" ") and suffix:
-        number = number[:-1]
     letter, rest = suffix[:1], suffix[1:]
-    if letter not in BYTE_POWERS or rest not in (("",) if letter in ("", "b") else ("", "b", "ib")):
-        raise refuse(what, text, wanted)
-    digits, places = _decimal(number, what, wanted)
-    value = (digits << BYTE_POWERS[letter]) // 10**places
+    if letter == "b":
+        letter, rest = "", letter + rest
+    decimal = _decimal(number.removesuffix(" ") if suffix else number)
+    if decimal is None or letter not in BYTE_POWERS or rest not in _ENDS[bool(letter)]:
+        raise refuse(what, text, "write a size such as 512m, 1.5g or 64MiB")
+    value = (decimal[0] << BYTE_POWERS[letter]) // decimal[1]
     if value > MAX_U64 >> 1:
         raise refuse(what, text, "more than the kernel counts (8 EiB)")
     return value
+
+
+#: what may follow no letter, and a letter of `BYTE_POWERS`
+_ENDS: Final = (("", "b"), ("", "b", "ib"))
 
 
 def parse_limit(text: str, what: str = "limit") -> int | Max:
@@ -120,50 +130,51 @@ def parse_count(text: str, what: str = "limit", least: int = 0) -> int | Max:
 
 
 def parse_cpus_usec(text: str, period_us: int, what: str = "cpus") -> int:
-    """A number of CPUs, such as "1.5", as the quota in microseconds of one period.
+    """A number of CPUs, such as "1.5" or "3/2", as the quota in microseconds of one period.
 
-    Exact: at most 9 decimals are taken, as by docker, and what is less than a microsecond is cut off.
+    Exact: what is no whole number of billionths is refused, as by docker, and what is less than a
+    microsecond of quota is cut off.
     """
-    digits, places = _decimal(text, what, "write a number of CPUs such as 0.5 or 2")
-    if places > 9:
+    numerator, slash, denominator = text.partition("/")
+    top, bottom = _decimal(numerator), _decimal(denominator if slash else "1")
+    if top is None or bottom is None or not bottom[0]:
+        raise refuse(what, text, "write a number of CPUs such as 0.5 or 2")
+    above, below = top[0] * bottom[1], top[1] * bottom[0]
+    if above * 1_000_000_000 % below:
         raise refuse(what, text, "too precise, 9 decimals are the most")
-    return digits * period_us // 10**places
+    return above * period_us // below
 
 
 def parse_duration_usec(text: str, what: str = "duration") -> int:
     """Microseconds from "250ms", "1m30s", "1.5h"; a bare number is seconds."""
-    wanted = "write a duration such as 250ms, 10s or 1m30s"
-    if text[-1:].isdigit():
-        text_with_unit = text + "s"
-    else:
-        text_with_unit = text
-    total, rest = 0, text_with_unit
+    total, rest = 0, text + "s" if _decimal(text) else text
     while rest:
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
         rest = rest[len(number) :]
         unit = next((pair for pair in DURATION_USEC if rest.startswith(pair[0])), None)
-        if unit is None:
-            raise refuse(what, text, wanted)
-        digits, places = _decimal(number, what, wanted)
-        total += digits * unit[1] // 10**places
+        decimal = _decimal(number)
+        if unit is None or decimal is None:
+            break
+        total += decimal[0] * unit[1] // decimal[1]
         rest = rest[len(unit[0]) :]
-    if not text:
-        raise refuse(what, text, wanted)
+    if rest or not text:
+        raise refuse(what, text, "write a duration such as 250ms, 10s or 1m30s")
+    if total > MAX_U64 >> 1:
+        raise refuse(what, text, "more than the kernel counts")
     return total
 
 
-def parse_id_list(text: str, what: str = "list", most: int = 8191) -> tuple[int, ...]:
+def parse_id_list(text: str, what: str = "list", most: int = MAX_ID) -> tuple[int, ...]:
     """The kernel's list format: "0-3,7" is (0, 1, 2, 3, 7).  Empty text is the empty tuple.
 
-    Source: Documentation/admin-guide/kernel-parameters, "cpu lists".  8191 is above NR_CPUS of
-    every distribution kernel.
+    Source: Documentation/admin-guide/kernel-parameters, "cpu lists".
     """
     wanted = f"write a list such as 0-3,7 with numbers up to {most}"
     found: set[int] = set()
     for part in text.strip().split(",") if text.strip() else ():
         low, dash, high = part.partition("-")
         ends = (low, high if dash else low)
-        if not all(end.isascii() and end.isdigit() for end in ends):
+        if not all(_digits(end) for end in ends):
             raise refuse(what, text, wanted)
         first, last = int(ends[0]), int(ends[1])
         if first > last or last > most:

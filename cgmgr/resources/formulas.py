@@ -44,8 +44,10 @@ def shares_to_weight(shares: int) -> int:
 
 
 def weight_to_shares(weight: int) -> int:
-    """The largest cpu.shares up to the curve's inverse; back through `shares_to_weight` it is `weight`
-    again for every weight."""
+    """The largest cpu.shares up to the curve's inverse.
+
+    Back through `shares_to_weight` it is `weight` again, for every weight.
+    """
     exponent = math.log10(weight) + 7 / 34
     log = (-125 + math.sqrt(15_625 + 2_448 * exponent)) / 2
     return min(max(math.floor(2**log), SHARES_LEAST), SHARES_MOST)
@@ -91,9 +93,7 @@ def memory_swap_to_swap(
     return memory_swap - memory
 
 
-def swap_to_memory_swap(
-    memory: int | Max | None, swap: int | Max | None
-) -> int | Max | None:
+def swap_to_memory_swap(memory: int | Max | None, swap: int | Max | None) -> int | Max | None:
     """v1's memory-and-swap together, from swap alone; None where it cannot be said.
 
     It cannot without a limit on memory: of swap then no number can be made, but `MAX` can.

@@ -2,56 +2,82 @@
 
 Law: data and the checks that hold on every host.  None leaves a setting alone, `MAX` lifts a limit.
 Nothing here knows a file, a property or a host; conversions live in the modules beside this one,
-files in `cgmgr.controllers`.
+files in `cgmgr.controllers`.  What has one entry a name (disks, page sizes, ...) is kept sorted by
+that name, so that equal requests are equal.
 
-Ranges are the kernel's: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/*.rst, scheduler/sched-bwc.rst.
+Ranges are the kernel's: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/*.rst,
+scheduler/sched-bwc.rst.
 """
 
 from __future__ import annotations
 
 from cgmgr.errors import RequestError
 from cgmgr.record import Record
-from cgmgr.units import MAX_U32, MAX_U64, Max
+from cgmgr.units import MAX_ID, MAX_U32, MAX_U64, Max
+
+from . import checks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, TypeVar
+    from typing import Any, ClassVar
 
-    R = TypeVar("R", bound=Record)
-
-
-def within(name: str, value: int | Max | None, least: int, most: int) -> None:
-    """Refuse a number outside its range; None and MAX pass (a field that takes no MAX says so by its type)."""
-    if isinstance(value, int) and not least <= value <= most:
-        raise RequestError(
-            f"{name} is {value}, and must be from {least} to {most}",
-            operation=f"set {name}",
-            value=str(value),
-        )
+_MOST = MAX_U64 >> 1
+#: kernel/sched/core.c max_cfs_runtime: 44 bits of microseconds
+_QUOTA_MOST = (1 << 44) - 1
+_LIMIT: checks.Range = (0, _MOST, True)
+_NONZERO: checks.Range = (1, _MOST, True)
+_WEIGHT: checks.Range = (1, 10_000, False)
 
 
 class Cpu(Record):
-    """CPU time.  cgroup-v2.rst "CPU", sched-bwc.rst; realtime is v1 only."""
+    """CPU time.  cgroup-v2.rst "CPU", sched-bwc.rst; realtime is v1 only.
+
+    `shares` is v1's own number where it was asked in that scale: v1 is written it as it is, all
+    else uses `weight`, which `shares_to_weight` made of it.  It is None where `weight` alone leads
+    back to it.
+    """
+
+    RANGES: ClassVar[dict[str, checks.Range]] = {
+        "weight": _WEIGHT,
+        "quota_us": (1_000, _QUOTA_MOST, True),
+        "period_us": (1_000, 1_000_000, False),
+        "burst_us": (0, _QUOTA_MOST, False),
+        "rt_runtime_us": (0, _MOST, True),
+        "rt_period_us": (1, _MOST, False),
+        "shares": (2, 262_144, False),
+    }
 
     weight: int | None = None
     quota_us: int | Max | None = None
     period_us: int | None = None
     burst_us: int | None = None
     idle: bool | None = None
-    rt_runtime_us: int | None = None
+    rt_runtime_us: int | Max | None = None
     rt_period_us: int | None = None
+    shares: int | None = None
 
     def check(self) -> None:
-        within("cpu.weight", self.weight, 1, 10_000)
-        within("cpu.quota_us", self.quota_us, 1_000, MAX_U64 >> 1)
-        within("cpu.period_us", self.period_us, 1_000, 1_000_000)
-        within("cpu.burst_us", self.burst_us, 0, MAX_U64 >> 1)
-        within("cpu.rt_runtime_us", self.rt_runtime_us, -1, MAX_U64 >> 1)
-        within("cpu.rt_period_us", self.rt_period_us, 1, MAX_U64 >> 1)
+        checks.ranges(self, self.RANGES, "cpu.")
+        checks.flags(self, ("idle",), "cpu.")
         if self.idle and self.weight is not None:
             raise RequestError(
                 "cpu.idle and cpu.weight exclude each other", operation="set cpu.idle", value="1"
             )
+        quota, burst = self.quota_us, self.burst_us
+        if isinstance(quota, int) and burst is not None and burst > quota:
+            # kernel/sched/core.c tg_set_cfs_bandwidth
+            raise checks.refuse("cpu.burst_us", burst, f"no more than cpu.quota_us, {quota}")
+        if self.shares is not None:
+            self._check_shares(self.shares)
+
+    def _check_shares(self, shares: int) -> None:
+        from .formulas import shares_to_weight, weight_to_shares
+
+        weight = shares_to_weight(shares)
+        if self.weight != weight:
+            raise checks.refuse("cpu.weight", self.weight, f"{weight} beside {shares} shares")
+        if weight_to_shares(weight) == shares:
+            self._settle("shares", None)
 
 
 class Cpuset(Record):
@@ -64,26 +90,26 @@ class Cpuset(Record):
     partition: str | None = None
 
     def check(self) -> None:
-        for name in ("cpus", "mems"):
-            ids: tuple[int, ...] | None = getattr(self, name)
-            if ids is not None and (not ids or ids != tuple(sorted(set(ids))) or ids[0] < 0):
-                raise RequestError(
-                    f"cpuset.{name} must be sorted ids, at least one, not {ids}",
-                    operation=f"set cpuset.{name}",
-                    value=str(ids),
-                )
+        checks.ids("cpuset.cpus", self.cpus, MAX_ID)
+        checks.ids("cpuset.mems", self.mems, MAX_ID)
         if self.partition is not None and self.partition not in self.PARTITIONS:
-            raise RequestError(
-                f"cpuset.partition is {self.partition!r}, and must be one of "
-                + ", ".join(self.PARTITIONS),
-                operation="set cpuset.partition",
-                value=self.partition,
-            )
+            wanted = "one of " + ", ".join(self.PARTITIONS)
+            raise checks.refuse("cpuset.partition", self.partition, wanted)
 
 
 class Memory(Record):
-    """Memory in bytes.  `swap_bytes` is swap alone; `soft_limit_bytes` is v1's soft limit and v2's low
-    when low is not given, as in the OCI specification's `reservation`."""
+    """Memory in bytes.  `swap_bytes` is swap alone; `soft_limit_bytes` is v1's soft limit and v2's
+    low when low is not given, as in the OCI specification's `reservation`."""
+
+    RANGES: ClassVar[dict[str, checks.Range]] = {
+        "max_bytes": _NONZERO,
+        "high_bytes": _NONZERO,
+        "low_bytes": _LIMIT,
+        "min_bytes": _LIMIT,
+        "swap_bytes": _LIMIT,
+        "soft_limit_bytes": _LIMIT,
+        "swappiness": (0, 200, False),
+    }
 
     max_bytes: int | Max | None = None
     high_bytes: int | Max | None = None
@@ -96,10 +122,8 @@ class Memory(Record):
     oom_kill_disable: bool | None = None
 
     def check(self) -> None:
-        for name, least in (("max", 1), ("high", 1), ("low", 0), ("min", 0), ("swap", 0)):
-            within(f"memory.{name}_bytes", getattr(self, f"{name}_bytes"), least, MAX_U64 >> 1)
-        within("memory.soft_limit_bytes", self.soft_limit_bytes, 0, MAX_U64 >> 1)
-        within("memory.swappiness", self.swappiness, 0, 200)
+        checks.ranges(self, self.RANGES, "memory.")
+        checks.flags(self, ("oom_group", "oom_kill_disable"), "memory.")
 
 
 class DeviceRule(Record):
@@ -109,6 +133,11 @@ class DeviceRule(Record):
     of "rwm" in that order; `allow` False denies.
     """
 
+    RANGES: ClassVar[dict[str, checks.Range]] = {
+        "major": (0, MAX_U32, False),
+        "minor": (0, MAX_U32, False),
+    }
+
     kind: str
     major: int | None = None
     minor: int | None = None
@@ -116,16 +145,13 @@ class DeviceRule(Record):
     allow: bool = True
 
     def check(self) -> None:
-        within("devices.major", self.major, 0, MAX_U32)
-        within("devices.minor", self.minor, 0, MAX_U32)
-        ordered = "".join(letter for letter in "rwm" if letter in self.access)
-        if self.kind not in ("a", "b", "c") or not self.access or ordered != self.access:
-            raise RequestError(
-                f"invalid device rule {self.kind} {self.access!r}: kind is a, b or c, "
-                "access a part of rwm",
-                operation="set devices",
-                value=str(self),
-            )
+        checks.ranges(self, self.RANGES, "devices.")
+        if type(self.allow) is not bool:
+            raise checks.refuse("devices.allow", self.allow, "True or False")
+        if self.kind not in ("a", "b", "c"):
+            raise checks.refuse("devices.kind", self.kind, "a, b or c")
+        if self.access not in ("r", "w", "m", "rw", "rm", "wm", "rwm"):
+            raise checks.refuse("devices.access", self.access, "a part of rwm")
 
     def __str__(self) -> str:
         numbers = (self.major, self.minor)
@@ -139,6 +165,15 @@ class IoDevice(Record):
     A rate is per second.  `latency_us` is io.latency's target, v2 only.
     """
 
+    RANGES: ClassVar[dict[str, checks.Range]] = {
+        "weight": _WEIGHT,
+        "rbps": _NONZERO,
+        "wbps": _NONZERO,
+        "riops": _NONZERO,
+        "wiops": _NONZERO,
+        "latency_us": (0, _MOST, False),
+    }
+
     device: str
     weight: int | None = None
     rbps: int | Max | None = None
@@ -148,17 +183,12 @@ class IoDevice(Record):
     latency_us: int | None = None
 
     def check(self) -> None:
-        major, colon, minor = self.device.partition(":")
-        if not (colon and major.isdigit() and minor.isdigit()):
-            raise RequestError(
-                f"io device is {self.device!r}, and must be MAJOR:MINOR",
-                operation="set io",
-                value=self.device,
-            )
-        within(f"io.weight of {self.device}", self.weight, 1, 10_000)
-        for name in ("rbps", "wbps", "riops", "wiops"):
-            within(f"io {name} of {self.device}", getattr(self, name), 1, MAX_U64 >> 1)
-        within(f"io.latency of {self.device}", self.latency_us, 0, MAX_U64 >> 1)
+        numbers = str(self.device).split(":")
+        plain = [n.isascii() and n.isdigit() and n == str(int(n[:10])) for n in numbers]
+        if plain != [True, True]:
+            raise checks.refuse("io device", self.device, "MAJOR:MINOR, such as 8:0")
+        checks.ranges(self, self.RANGES, "io.", f" of {self.device}")
+        _say_something(self, "io device", self.device)
 
 
 class Io(Record):
@@ -168,12 +198,13 @@ class Io(Record):
     devices: tuple[IoDevice, ...] = ()
 
     def check(self) -> None:
-        within("io.weight", self.weight, 1, 10_000)
-        names = [device.device for device in self.devices]
-        if len(set(names)) != len(names):
-            raise RequestError(
-                "io names a device twice", operation="set io", value=" ".join(names)
-            )
+        checks.ranges(self, {"weight": _WEIGHT}, "io.")
+        if self.devices:
+            self._settle("devices", checks.entries("io", self.devices, IoDevice, _disk_number))
+
+
+def _disk_number(device: IoDevice) -> tuple[int, ...]:
+    return tuple(int(number) for number in device.device.split(":"))
 
 
 class Pids(Record):
@@ -182,41 +213,47 @@ class Pids(Record):
     max: int | Max | None = None
 
     def check(self) -> None:
-        within("pids.max", self.max, 1, 1 << 22)
+        # include/linux/threads.h PID_MAX_LIMIT
+        checks.ranges(self, {"max": (1, 1 << 22, True)}, "pids.")
 
 
 class HugetlbLimit(Record):
-    """One huge page size, named as the kernel's files name it ("2MB", "1GB")."""
+    """One huge page size, named as the kernel's files name it ("2MB", "1GB").
+
+    `max_bytes` counts pages when they are touched, `rsvd_max_bytes` when they are reserved.
+    """
 
     size: str
     max_bytes: int | Max | None = None
     rsvd_max_bytes: int | Max | None = None
 
     def check(self) -> None:
-        if not self.size.isalnum() or not self.size.isascii():
-            raise RequestError(
-                f"invalid huge page size {self.size!r}: write one such as 2MB",
-                operation="set hugetlb",
-                value=self.size,
-            )
-        for name in ("max_bytes", "rsvd_max_bytes"):
-            within(f"hugetlb.{self.size} {name}", getattr(self, name), 0, MAX_U64 >> 1)
+        size = str(self.size)
+        number, unit = size[:-2], size[-2:]
+        if unit not in ("KB", "MB", "GB") or not (number.isascii() and number.isdigit()):
+            raise checks.refuse("huge page size", self.size, "written as 64KB, 2MB or 1GB")
+        limits = {"max_bytes": _LIMIT, "rsvd_max_bytes": _LIMIT}
+        checks.ranges(self, limits, f"hugetlb.{size}.")
+        _say_something(self, "huge page size", size)
 
 
 class RdmaLimit(Record):
     """One rdma device, such as "mlx4_0"."""
+
+    #: drivers of the kernel read 2^31 - 1 as "max" (kernel/cgroup/rdma.c)
+    RANGES: ClassVar[dict[str, checks.Range]] = {
+        "hca_handle": (0, (1 << 31) - 2, True),
+        "hca_object": (0, (1 << 31) - 2, True),
+    }
 
     device: str
     hca_handle: int | Max | None = None
     hca_object: int | Max | None = None
 
     def check(self) -> None:
-        if not self.device or any(c.isspace() or c in "/=\0" for c in self.device):
-            raise RequestError(
-                f"invalid rdma device {self.device!r}", operation="set rdma", value=self.device
-            )
-        within(f"rdma hca_handle of {self.device}", self.hca_handle, 0, MAX_U32 >> 1)
-        within(f"rdma hca_object of {self.device}", self.hca_object, 0, MAX_U32 >> 1)
+        checks.name("rdma device", self.device, "/=,")
+        checks.ranges(self, self.RANGES, "rdma.", f" of {self.device}")
+        _say_something(self, "rdma device", self.device)
 
 
 class MiscLimit(Record):
@@ -226,11 +263,9 @@ class MiscLimit(Record):
     max: int | Max | None = None
 
     def check(self) -> None:
-        if not self.key or any(c.isspace() or c in "/=\0" for c in self.key):
-            raise RequestError(
-                f"invalid misc resource {self.key!r}", operation="set misc", value=self.key
-            )
-        within(f"misc {self.key}", self.max, 0, MAX_U64 >> 1)
+        checks.name("misc resource", self.key, "/=,")
+        checks.ranges(self, {"max": _LIMIT}, "misc.", f" of {self.key}")
+        _say_something(self, "misc resource", self.key)
 
 
 class NetPrio(Record):
@@ -240,32 +275,34 @@ class NetPrio(Record):
     priority: int
 
     def check(self) -> None:
-        name = self.interface
-        if not 0 < len(name) < 16 or "/" in name or any(c.isspace() or c == "\0" for c in name):
-            raise RequestError(
-                f"invalid interface {name!r}: 1 to 15 characters, no space, no /",
-                operation="set net_prio",
-                value=name,
-            )
-        within(f"net_prio of {name}", self.priority, 0, MAX_U32)
+        # net/core/dev.c dev_valid_name
+        checks.name("interface", self.interface, "/:", most=15)
+        if self.interface in (".", ".."):
+            raise checks.refuse("interface", self.interface, "a name")
+        priority = {"priority": (0, MAX_U32, False)}
+        checks.ranges(self, priority, "net_prio.", f" of {self.interface}")
+        _say_something(self, "interface", self.interface)
 
 
 class Raw(Record):
     """One file of the v2 hierarchy, written as it stands, after everything else; several lines are
     several writes."""
 
+    #: acts, not settings: they would move or kill processes
+    ACTS: ClassVar[tuple[str, ...]] = ("cgroup.procs", "cgroup.threads", "cgroup.kill")
+
     file: str
     value: str
 
     def check(self) -> None:
-        controller, dot, rest = self.file.partition(".")
-        plain = self.file.replace(".", "").replace("_", "").replace("-", "")
+        controller, dot, rest = str(self.file).partition(".")
+        plain = str(self.file).replace(".", "").replace("_", "").replace("-", "")
         if not (controller and dot and rest and plain.isalnum() and plain.isascii()):
-            raise RequestError(
-                f"invalid cgroup file {self.file!r}: write CONTROLLER.NAME, such as memory.high",
-                operation="set unified",
-                value=self.file,
-            )
+            wanted = "written as CONTROLLER.NAME, such as memory.high"
+            raise checks.refuse("cgroup file", self.file, wanted)
+        if self.file in self.ACTS:
+            raise checks.refuse("cgroup file", self.file, "a setting, not an act")
+        checks.text(self.file, self.value)
 
 
 class Resources(Record):
@@ -273,6 +310,7 @@ class Resources(Record):
 
     `devices` None leaves the filter alone; a tuple is the whole new filter, first rule first, over
     a default of deny.  `frozen` asks for the group's state.  `perf_event` asks for membership.
+    `unified` is written in its order.
     """
 
     cpu: Cpu = Cpu()
@@ -291,15 +329,66 @@ class Resources(Record):
     unified: tuple[Raw, ...] = ()
 
     def check(self) -> None:
-        within("net_cls.classid", self.net_cls_classid, 0, MAX_U32)
+        for field, kind in SECTIONS.items():
+            if type(getattr(self, field)) is not kind:
+                raise checks.refuse(field, getattr(self, field), f"a {kind.__name__}")
+        for field, entry in KEYED.items():
+            values = getattr(self, field)
+            if values:
+                ordered = checks.entries(field, values, entry, _name)
+                self._settle(field, ordered if entry is not Raw else tuple(values))
+        if self.devices is not None:
+            self._settle("devices", tuple(self.devices))
+            for rule in self.devices:
+                if type(rule) is not DeviceRule:
+                    raise checks.refuse("devices", rule, "made of DeviceRule")
+        checks.flags(self, ("frozen", "perf_event"), "")
+        checks.ranges(self, {"net_cls_classid": (0, MAX_U32, False)}, "")
+
+    @staticmethod
+    def of(**words: Any) -> Resources:
+        """Resources from words: `Resources.of(memory="64M", cpus=0.5)`; see `resources.words`."""
+        from .words import resources_of
+
+        return resources_of(**words)
 
     def merge(self, other: Resources) -> Resources:
         """These settings with those of `other` on top; `other` wins where both speak.
 
         Keyed settings (a device, a page size, ...) are merged by key, field by field.
         """
+        from .merge import merge_records
+
         return merge_records(self, other)
 
+
+def _name(entry: Record) -> str:
+    """What an entry of a keyed setting is named by."""
+    return str(getattr(entry, KEYS[type(entry)]))
+
+
+def _say_something(entry: Record, what: str, name: str) -> None:
+    """An entry that sets nothing would be lost on every way out and in again."""
+    if all(getattr(entry, field) is None for field in entry.__fields__[1:]):
+        raise RequestError(f"nothing is said of {what} {name}", operation=f"set {what}", value=name)
+
+
+SECTIONS: dict[str, type[Record]] = {
+    "cpu": Cpu,
+    "cpuset": Cpuset,
+    "memory": Memory,
+    "io": Io,
+    "pids": Pids,
+}
+
+#: settings with one entry a name
+KEYED: dict[str, type[Record]] = {
+    "net_prio": NetPrio,
+    "hugetlb": HugetlbLimit,
+    "rdma": RdmaLimit,
+    "misc": MiscLimit,
+    "unified": Raw,
+}
 
 #: the field that names an entry of a keyed setting
 KEYS: dict[type[Record], str] = {
@@ -310,26 +399,3 @@ KEYS: dict[type[Record], str] = {
     NetPrio: "interface",
     Raw: "file",
 }
-
-
-def merge_records(below: R, above: R) -> R:
-    """`below` with what `above` says on top, field by field, keyed tuples entry by entry."""
-    changes: dict[str, Any] = {}
-    for field, value in above.set_fields().items():
-        old = getattr(below, field)
-        if isinstance(value, Record) and isinstance(old, Record):
-            changes[field] = merge_records(old, value)
-        elif isinstance(value, tuple) and old and type(value[0]) in KEYS:
-            changes[field] = _merge_keyed(old, value)
-        else:
-            changes[field] = value
-    return below.replace(**changes)
-
-
-def _merge_keyed(below: tuple[Any, ...], above: tuple[Any, ...]) -> tuple[Any, ...]:
-    key = KEYS[type(above[0])]
-    entries = {getattr(entry, key): entry for entry in below}
-    for entry in above:
-        name = getattr(entry, key)
-        entries[name] = merge_records(entries[name], entry) if name in entries else entry
-    return tuple(entries.values())

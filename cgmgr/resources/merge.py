@@ -1,0 +1,57 @@
+"""One request on top of another.
+
+Law: pure; knows how records nest and which settings of the model stand in for one another, nothing
+of what they mean to a host.
+"""
+
+from __future__ import annotations
+
+from cgmgr.record import Record
+
+from .model import KEYS, Cpu
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    R = TypeVar("R", bound=Record)
+
+
+def merge_records(below: R, above: R) -> R:
+    """`below` with what `above` says on top, field by field, keyed tuples entry by entry."""
+    changes = {f: _merge(getattr(below, f), value) for f, value in above.set_fields().items()}
+    if isinstance(above, Cpu) and isinstance(below, Cpu):
+        _replace_share(below, above, changes)
+    return below.replace(**changes) if changes else below
+
+
+def _replace_share(below: Cpu, above: Cpu, changes: dict[str, Any]) -> None:
+    """weight, shares and idle are one setting in three spellings: the last one said counts."""
+    if above.idle:
+        changes["weight"] = changes["shares"] = None
+    elif above.weight is not None:
+        changes["shares"] = above.shares
+        if below.idle:
+            changes["idle"] = False
+
+
+def _merge(below: Any, above: Any) -> Any:
+    """One field's value; None, a number and the device filter are replaced whole."""
+    if isinstance(above, Record):
+        return merge_records(below, above)
+    if below and above and _keyed(above):
+        return _merge_keyed(below, above)
+    return above
+
+
+def _keyed(value: object) -> bool:
+    return isinstance(value, tuple) and type(value[0]) in KEYS  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _merge_keyed(below: tuple[Any, ...], above: tuple[Any, ...]) -> tuple[Any, ...]:
+    key = KEYS[type(above[0])]
+    entries = {getattr(entry, key): entry for entry in below}
+    for entry in above:
+        name = getattr(entry, key)
+        entries[name] = merge_records(entries[name], entry) if name in entries else entry
+    return tuple(entries.values())
