@@ -1,0 +1,404 @@
+"""The cgroupfs driver and the group verbs, on the kernel that runs here."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cgmgr import freezer, kernfs
+from cgmgr.errors import (
+    CgmgrError,
+    ControllerUnavailable,
+    DeadlineExceeded,
+    GroupGone,
+    HostError,
+    NameTaken,
+    NoSuchGroup,
+    RequestError,
+)
+from cgmgr.group import Group
+from cgmgr.host import Host
+from cgmgr.manager import Manager
+from cgmgr.rundir import Rundir
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return Host.detect()
+
+
+@pytest.fixture
+def manager(host: Host, tmp_path: Path) -> Manager:
+    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+
+
+@pytest.fixture
+def name(run_token: str, request: pytest.FixtureRequest) -> str:
+    return f"/{run_token}/{request.node.name.split('[')[0][:40]}"
+
+
+@pytest.fixture
+def group(manager: Manager, name: str) -> Iterator[Group]:
+    with manager.create(name) as made:
+        yield made
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "1000"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def where(host: Host, controller: str, name: str) -> Path:
+    hierarchy = host.need(controller)
+    return Path(hierarchy.mountpoint + kernfs.join(hierarchy.base, name))
+
+
+def everywhere(host: Host, name: str) -> list[Path]:
+    return [Path(h.mountpoint + kernfs.join(h.base, name)) for h in host.managed]
+
+
+def memory_file(host: Host) -> str:
+    return "memory.max" if host.need("memory").version == 2 else "memory.limit_in_bytes"
+
+
+def test_a_group_is_in_every_hierarchy_and_leaves_none(
+    manager: Manager, host: Host, name: str
+) -> None:
+    group = manager.create(name, memory="64M", pids=20)
+    assert all(path.is_dir() for path in everywhere(host, name))
+    assert (where(host, "memory", name) / memory_file(host)).read_text() == f"{64 * MIB}\n"
+    assert (where(host, "pids", name) / "pids.max").read_text() == "20\n"
+    assert manager.list(kernfs.parent_of(name)) == [name]
+    assert manager.open(name).resources == group.resources
+
+    group.delete()
+    assert not any(path.exists() for path in everywhere(host, name))
+    assert not any(path.parent.exists() for path in everywhere(host, name)), "the made parent"
+    with pytest.raises(NoSuchGroup):
+        manager.open(name)
+
+
+def test_what_a_group_is_asked_to_hold_is_planned_first(
+    manager: Manager, host: Host, name: str
+) -> None:
+    lines = manager.plan(name, memory="64M")
+    limit = where(host, "memory", name) / memory_file(host)
+
+    assert f"mkdir {limit.parent}" in lines
+    assert f"write {64 * MIB} > {limit}" in lines
+    assert not limit.parent.exists()
+
+
+def test_a_taken_name_is_refused_and_left_alone(group: Group, manager: Manager) -> None:
+    with pytest.raises(NameTaken) as caught:
+        manager.create(group.name, memory="1G")
+
+    assert caught.value.hint == f"cgmgr group rm {group.name}"
+    assert manager.open(group.name).resources == group.resources
+    assert group.pids() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        pytest.param({"memory": "12Q"}, RequestError, id="unit"),
+        pytest.param({"memory": 0}, RequestError, id="zero"),
+        pytest.param({"cpuset": "0-4095"}, RequestError, id="cpus-that-are-not-here"),
+        pytest.param({"cpuset": "3-"}, RequestError, id="malformed-list"),
+        pytest.param({"io_rbps": "999:0=1M"}, RequestError, id="unknown-device"),
+        pytest.param({"hugetlb": "3MB=1G"}, RequestError, id="huge-page-size"),
+        pytest.param({"hugetlb": "../x=1G"}, RequestError, id="huge-page-size-with-a-path"),
+        pytest.param({"rdma": "mlx5_0=hca_handle:2"}, ControllerUnavailable, id="no-controller"),
+        pytest.param({"memmory": "1G"}, RequestError, id="typo"),
+    ],
+)
+def test_bad_requests_change_nothing(
+    manager: Manager, host: Host, name: str, words: dict[str, object], error: type[CgmgrError]
+) -> None:
+    with pytest.raises(error):
+        manager.create(name, **words)  # type: ignore[arg-type]
+
+    assert not any(path.exists() for path in everywhere(host, name))
+    assert list(manager.rundir.records()) == []
+
+
+def test_an_update_is_all_or_nothing(group: Group, host: Host) -> None:
+    group.update(memory="64M", pids=20)
+    before = {f: f.read_text() for f in (where(host, "pids", group.name) / "pids.max",)}
+
+    with pytest.raises(CgmgrError):
+        # rdma is not here, and is applied after memory and pids
+        group.update(memory="32M", pids=10, rdma="mlx5_0=hca_handle:2")
+    limit = where(host, "memory", group.name) / memory_file(host)
+    assert limit.read_text() == f"{64 * MIB}\n"
+    assert {f: f.read_text() for f in before} == before
+    assert group.diff() == []
+
+
+def test_a_failure_in_the_kernel_puts_the_old_values_back(
+    group: Group, host: Host, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group.update(memory="64M", pids=20, cpus=0.5)
+    texts = {
+        file: file.read_text()
+        for file in (
+            where(host, "memory", group.name) / memory_file(host),
+            where(host, "pids", group.name) / "pids.max",
+        )
+    }
+    real = kernfs.Tree.write_file
+
+    def fail_late(tree: kernfs.Tree, directory: kernfs.Directory, file: str, data: bytes) -> None:
+        if file == "pids.max" and data == b"10":
+            raise OSError(errno.EIO, "?")
+        real(tree, directory, file, data)
+
+    monkeypatch.setattr(kernfs.Tree, "write_file", fail_late)
+    with pytest.raises(CgmgrError, match="input/output error"):
+        group.update(memory="32M", pids=10, cpus=0.25)
+
+    assert {file: file.read_text() for file in texts} == texts
+    assert group.diff() == []
+
+
+def test_rounding_is_reported(group: Group) -> None:
+    report = group.update(memory=64 * MIB + 1000)
+
+    assert [(effect.asked, effect.held) for effect in report.effects][:1] == [
+        (str(64 * MIB + 1000), str(64 * MIB))
+    ]
+    assert group.diff() == []
+
+
+def test_drift_is_seen(group: Group, host: Host) -> None:
+    group.update(pids=20)
+    file = where(host, "pids", group.name) / "pids.max"
+    file.write_text("30")
+
+    (drift,) = group.diff()
+    assert (drift.path, drift.asked, drift.held) == (str(file), "20", "30")
+
+
+def test_best_effort_holds_what_it_can(group: Group, host: Host) -> None:
+    report = group.update(pids=20, rdma="mlx5_0=hca_handle:2", best_effort=True)
+
+    assert (where(host, "pids", group.name) / "pids.max").read_text() == "20\n"
+    assert ["rdma" in str(error) for error in report.refused] == [True]
+
+
+def test_a_process_joins_everywhere(
+    group: Group, host: Host, sleeper: subprocess.Popen[bytes]
+) -> None:
+    group.add(sleeper.pid)
+
+    assert group.pids() == [sleeper.pid]
+    for path in everywhere(host, group.name):
+        assert str(sleeper.pid) in (path / "cgroup.procs").read_text().split()
+
+
+def test_a_thread_joins_on_v1(group: Group, host: Host, sleeper: subprocess.Popen[bytes]) -> None:
+    group.add_thread(sleeper.pid)
+
+    if host.need("cpu").version == 1:
+        tasks = where(host, "cpu", group.name) / "tasks"
+        assert tasks.read_text().split() == [str(sleeper.pid)]
+
+
+def test_freezing_stops_the_clock_and_thawing_starts_it(group: Group) -> None:
+    burner = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    try:
+        group.add(burner.pid)
+        group.freeze()
+        assert group.state == freezer.FROZEN
+        used = cpu_ticks(burner.pid)
+        subprocess.run(["sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"])
+        assert cpu_ticks(burner.pid) == used
+
+        group.thaw()
+        assert group.state == freezer.THAWED
+        deadline = time.monotonic() + 10
+        while cpu_ticks(burner.pid) == used:
+            assert time.monotonic() < deadline, "it does not run again"
+    finally:
+        burner.kill()
+        burner.wait()
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_a_group_frozen_from_above_is_told_apart(manager: Manager, group: Group) -> None:
+    below = manager.create(f"{group.name}/below")
+    group.freeze()
+    assert below.state == freezer.BY_ANCESTOR
+    with pytest.raises(HostError, match="is frozen above it") as caught:
+        below.thaw()
+    assert caught.value.hint is not None
+    assert group.name in caught.value.hint
+
+    group.thaw()
+    assert below.state == freezer.THAWED
+    below.delete()
+
+
+def test_frozen_by_the_cgroup2_side_is_reported(group: Group, host: Host) -> None:
+    if host.v2 is None or host.need("freezer").version == 2:
+        pytest.skip("this host has one freezer only")
+    group.at("").write("cgroup.freeze", "1")
+
+    assert group.state == freezer.FROZEN
+    group.thaw()
+    assert group.state == freezer.THAWED
+
+
+def test_a_freeze_that_does_not_come_is_thawed_again(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = kernfs.Directory.read
+
+    def never_frozen(directory: kernfs.Directory, file: str) -> str:
+        return "FREEZING\n" if file == "freezer.state" else real(directory, file)
+
+    monkeypatch.setattr(kernfs.Directory, "read", never_frozen)
+    with pytest.raises(DeadlineExceeded, match="still freezing at the deadline"):
+        group.freeze(timeout=0.05)
+    monkeypatch.undo()
+
+    assert group.state == freezer.THAWED
+
+
+FORKING = (
+    "for i in 1 2 3 4 5 6 7 8; do (trap '' TERM HUP INT; while :; do sleep 0.01; done) & done; wait"
+)
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["running", "frozen"])
+def test_killing_misses_nobody(group: Group, frozen: bool) -> None:
+    shell = subprocess.Popen(["sh", "-c", FORKING], start_new_session=True)
+    group.add(shell.pid)
+    if frozen:
+        group.freeze()
+
+    group.kill()
+    assert shell.wait() == -signal.SIGKILL
+    assert group.pids(recursive=True) == []
+    assert group.state == freezer.THAWED
+
+
+def test_killing_without_cgroup_kill(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = kernfs.Directory.has
+    monkeypatch.setattr(
+        kernfs.Directory, "has", lambda d, file: file != "cgroup.kill" and real(d, file)
+    )
+    shell = subprocess.Popen(["sh", "-c", FORKING], start_new_session=True)
+    group.add(shell.pid)
+
+    group.kill()
+    assert shell.wait() == -signal.SIGKILL
+    assert group.pids(recursive=True) == []
+
+
+def test_another_signal_is_sent_once(group: Group, sleeper: subprocess.Popen[bytes]) -> None:
+    group.add(sleeper.pid)
+    group.kill(signal.SIGTERM)
+
+    assert sleeper.wait(10) == -signal.SIGTERM
+    group.wait_empty()
+
+
+def test_waiting_is_bounded(group: Group, sleeper: subprocess.Popen[bytes]) -> None:
+    group.add(sleeper.pid)
+
+    with pytest.raises(DeadlineExceeded, match="1 processes are still in") as caught:
+        group.wait_empty(timeout=0.05)
+    assert caught.value.hint == f"ps -fp {sleeper.pid}"
+
+
+def test_groups_below_are_removed_too(manager: Manager, group: Group, host: Host) -> None:
+    for path in everywhere(host, group.name):
+        (path / "a" / "b").mkdir(parents=True)
+    group.delete()
+
+    assert not any(path.exists() for path in everywhere(host, group.name))
+
+
+def test_a_group_that_vanished_is_gone(manager: Manager, name: str, host: Host) -> None:
+    group = manager.create(name)
+    for path in everywhere(host, name):
+        path.rmdir()
+
+    with pytest.raises(NoSuchGroup):
+        group.update(pids=3)
+    with pytest.raises(GroupGone):
+        group.pids()
+    group.delete()
+    assert list(manager.rundir.records()) == []
+
+
+def test_a_foreign_group_can_be_opened(manager: Manager, name: str, host: Host) -> None:
+    pids = where(host, "pids", name)
+    pids.mkdir(parents=True)
+    try:
+        group = manager.open(name)
+        assert list(group.paths) == ["pids"]
+        group.update(pids=7)
+        assert (pids / "pids.max").read_text() == "7\n"
+    finally:
+        group.close()
+        pids.rmdir()
+        pids.parent.rmdir()
+        manager.rundir.delete(name)
+
+
+def test_gc_removes_what_a_killed_process_left(
+    manager: Manager, name: str, host: Host, sleeper: subprocess.Popen[bytes]
+) -> None:
+    child = os.fork()
+    if child == 0:  # its group outlives it, with a process inside
+        group = manager.create(name, ephemeral=True)
+        group.add(sleeper.pid)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert where(host, "pids", name).is_dir()
+
+    collected = manager.gc()
+    assert name in collected.removed
+    assert collected.failed == ()
+    assert sleeper.wait() == -signal.SIGKILL
+    assert not any(path.exists() for path in everywhere(host, name))
+    assert list(manager.rundir.records()) == []
+
+
+def test_a_perf_descriptor_is_the_groups_directory(group: Group, host: Host) -> None:
+    fd = group.perf_fd()
+    try:
+        wanted = where(host, "perf_event", group.name).stat()
+        assert os.fstat(fd).st_ino == wanted.st_ino
+    finally:
+        os.close(fd)
+
+
+def test_stats_say_what_the_kernel_counts(group: Group, sleeper: subprocess.Popen[bytes]) -> None:
+    group.update(memory="64M", pids=20)
+    group.add(sleeper.pid)
+    stats = group.stats()
+
+    assert stats.errors == ()
+    assert stats.pids is not None
+    assert stats.pids.current == 1
+    assert stats.memory is not None
+    assert stats.memory.max_bytes == 64 * MIB
