@@ -244,16 +244,16 @@ class Write(Step):
                 raise
 
     def _verify(self, machine: Machine, group: kernfs.Directory, row: Row) -> None:
-        held = group.read(row.file).strip()
-        path = group.name_of(row.file)
-        if not agree(row.compare, row.value, held):
+        held = group.read(row.seen_in).strip()
+        path = group.name_of(row.seen_in)
+        if not agree(row.compare, row.wanted, held):
             raise HostError(
                 f"write {row.value!r} to {path}: the kernel took it and holds {held!r}",
                 operation="verify",
                 path=path,
                 value=row.value,
             )
-        if rounded(row.compare, row.value, held):
+        if rounded(row.compare, row.wanted, held):
             machine.effects.append(Effect(path=path, asked=row.value, held=held))
 
     def undo(self, machine: Machine) -> None:
@@ -267,7 +267,7 @@ class Write(Step):
     def _restore(self, group: kernfs.Directory) -> None:
         text = self.row.undo if self.row.undo is not None else self.previous
         if text is not None:
-            group.write(self.row.file, text)
+            group.write(self.row.undo_file or self.row.file, text)
 
 
 def explain(error: CgmgrError, row: Row, group: kernfs.Directory) -> CgmgrError:
@@ -282,11 +282,11 @@ def explain(error: CgmgrError, row: Row, group: kernfs.Directory) -> CgmgrError:
 
 def _drift(group: kernfs.Directory, row: Row) -> Iterator[Drift]:
     """A row without a comparison is a write that is only planned where something differs."""
-    held = group.try_read(row.file) if row.compare else ""
+    held = group.try_read(row.seen_in) if row.compare else ""
     if held is None and row.alternative is not None and row.alternative.errno == errno.ENOENT:
         for other in row.alternative.rows:
             yield from _drift(group, other)
-    elif held is None or not row.compare or not agree(row.compare, row.value, held.strip()):
+    elif held is None or not row.compare or not agree(row.compare, row.wanted, held.strip()):
         path = group.name_of(row.file)
         yield Drift(path=path, asked=row.value, held=None if held is None else held.strip())
 

@@ -148,7 +148,7 @@ class Cgroupfs:
         exists."""
         hierarchy = self.host.need(controller.NAME)
         tree = self.host.tree(hierarchy)
-        wanted = controller.observe(hierarchy.version)
+        wanted = controller.observe(hierarchy.version, self.host.facts)
         path = kernfs.join(hierarchy.base, group)
         parent = kernfs.parent_of(path)
         while parent != "/" and not tree.exists(parent):

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from cgmgr.resources import DeviceRule, Resources
+    from cgmgr.stats import Reader
 
     class Controller(Protocol):
-        """One controller.  Every function is pure, `version` is 1 or 2."""
+        """One controller.  Every function is pure, `version` is 1 or 2.
+
+        A module may also have `explain(error, row, read)`: the kernel's refusal of a row as an
+        error in the controller's words, for an errno whose meaning it knows; else the error itself.
+        """
 
         NAME: str
         """the name in cgroup.controllers: "io" """
@@ -31,8 +36,10 @@ if TYPE_CHECKING:
             """Whether the request says anything of this controller."""
             ...
 
-        def observe(self, version: int, /) -> tuple[str, ...]:
-            """The files whose present text `rows` depends on, or that a plan has to restore."""
+        def observe(self, version: int, facts: Facts = ..., /) -> tuple[str, ...]:
+            """The files whose present text `rows` depends on, or that a plan has to restore.
+
+            `facts` are needed where the files' names depend on the host (hugetlb)."""
             ...
 
         def rows(self, resources: Resources, scene: Scene, /) -> list[Row]:
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
             """
             ...
 
-        def stats(self, read: Read, version: int, /) -> Record | None:
+        def stats(self, read: Reader, version: int, facts: Facts, /) -> Record | None:
             """What the files say, as a record of `cgmgr.stats`; None where nothing is to be had."""
             ...
 
@@ -52,7 +59,8 @@ if TYPE_CHECKING:
 
 
 class BlockDevice(Record):
-    """A disk: its number, its name, its IO scheduler, and the whole disk's number if it is a part."""
+    """A disk: its number, its name, its IO scheduler, and the whole disk's number if it is a
+    part."""
 
     number: str
     name: str
@@ -75,10 +83,11 @@ class Facts(Record):
 class Scene(Record):
     """What was observed of one group in the hierarchy that holds the controller.
 
-    `files` holds the present text of the files that `observe` named, stripped, and None for one that is
-    absent.  For a group that is yet to be made it is empty: an unknown file has the kernel's default.
-    `parent` holds the same files of the parent (for what is inherited: cpusets, device lists).
-    `children` are the groups below.  `where` is the group's absolute path, for messages.
+    `files` holds the present text of the files that `observe` named, stripped, and None for one
+    that is absent.  For a group that is yet to be made it is empty: an unknown file has the
+    kernel's default. `parent` holds the same files of the parent (for what is inherited: cpusets,
+    device lists). `children` are the groups below.  `where` is the group's absolute path, for
+    messages.
     """
 
     version: int
@@ -100,7 +109,13 @@ class Alternative(Record):
 
 class Row(Record):
     """One write.  `compare` names how the file is compared with what was asked (see `compare.py`);
-    "" is a file that cannot be read back.  `irreversible` says why a write cannot be taken back."""
+    "" is a file that cannot be read back: such a row is planned only where something differs.
+    `irreversible` says why a write cannot be taken back.
+
+    Some settings are written to one file and seen in another (devices.allow, devices.list):
+    `held_in` is the file to read back, `expected` what it has to say instead of the value, and
+    `undo_file` the file that takes `undo`.
+    """
 
     controller: str
     file: str
@@ -110,6 +125,19 @@ class Row(Record):
     irreversible: str = ""
     undo: str | None = None
     """what puts the present value back, where that is not the file's present text"""
+    undo_file: str = ""
+    held_in: str = ""
+    expected: str | None = None
+
+    @property
+    def seen_in(self) -> str:
+        """The file to read back."""
+        return self.held_in or self.file
+
+    @property
+    def wanted(self) -> str:
+        """What `compare` compares with what that file says."""
+        return self.value if self.expected is None else self.expected
 
 
 class FilterRow(Row):
