@@ -348,7 +348,7 @@ def fsmount(fs_fd: int, attr_flags: int = 0) -> int:
     return syscall(SYS_fsmount, fs_fd, FSMOUNT_CLOEXEC, attr_flags)
 
 
-def close_range(first: int, last: int, flags: int = 0) -> None:
+def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
     """close_range(2), Linux 5.9; CLOSE_RANGE_CLOEXEC 5.11"""
     syscall(SYS_close_range, first, last, flags)
 
