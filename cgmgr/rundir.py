@@ -1,0 +1,155 @@
+"""What is remembered of groups between commands: one record and one lock a group.
+
+Law: no group is opened or judged here.  How records and locks are kept is `cgmgr.statedir`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cgmgr import owner
+from cgmgr.errors import HostError
+from cgmgr.owner import Owner
+from cgmgr.record import Record
+from cgmgr.statedir import Damaged, Folder, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Final, Self
+
+    from cgmgr.resources import Resources
+
+
+class GroupRecord(Record):
+    """What is remembered of a group.
+
+    `paths` is its path in each hierarchy, by the hierarchy's key; `resources` are the words it was
+    asked for.  An `ephemeral` group is meant to go with its owner, an `implicit` one was made only
+    as the parent of another, and goes with the last of those below it.
+    """
+
+    name: str
+    driver: str
+    paths: dict[str, str] = {}  # noqa: RUF012
+    resources: dict[str, str] = {}  # noqa: RUF012
+    ephemeral: bool = False
+    implicit: bool = False
+    owner: Owner | None = None
+    created_usec: int = 0
+
+    @classmethod
+    def of_this_process(cls, **fields: Any) -> Self:
+        """A record whose owner is this process and which begins now."""
+        return cls(owner=Owner.of(), created_usec=time.time_ns() // 1000, **fields)
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the group was to go with its owner, or belongs to an earlier boot."""
+        if self.owner is None or owner.alive(self.owner):
+            return False
+        return self.ephemeral or self.owner.boot_id != owner.boot_id()
+
+
+def default_root(environ: Mapping[str, str] = os.environ, uid: int | None = None) -> str:
+    """/run/cgmgr for root, else cgmgr in XDG_RUNTIME_DIR, or in the directory which that usually
+    is.  Raises `HostError` where there is none."""
+    user = os.geteuid() if uid is None else uid
+    if user == 0:
+        return "/run/cgmgr"
+    usual = f"/run/user/{user}"
+    parent = environ.get("XDG_RUNTIME_DIR") or (usual if os.access(usual, os.W_OK) else "")
+    if not parent:
+        raise HostError(
+            "XDG_RUNTIME_DIR is not set: nowhere to keep records and locks",
+            operation="find state root",
+            hint=f"loginctl enable-linger {user} && export XDG_RUNTIME_DIR={usual}",
+        )
+    return f"{parent.rstrip('/')}/cgmgr"
+
+
+class Rundir(Folder):
+    """The records and locks of groups, below `root` (by default `default_root()`)."""
+
+    def __init__(self, root: str | None = None) -> None:
+        super().__init__(root if root is not None else default_root(), "groups")
+
+    def parse(self, encoded: str, value: Any) -> GroupRecord:
+        fields = _checked(GroupRecord, value, _GROUP_FIELDS)
+        if value.get("owner") is not None:
+            fields["owner"] = Owner(**_checked(Owner, value["owner"], _OWNER_FIELDS))
+        record = GroupRecord(**fields)
+        if encode(record.name) != encoded:
+            raise ValueError(f"it is the record of {record.name!r}")
+        return record
+
+    def load(self, name: str) -> GroupRecord | None:
+        """The group's record, None if there is none; `HostError` if it is damaged."""
+        record: GroupRecord | None = self.read(name)
+        return record
+
+    def save(self, record: GroupRecord) -> None:
+        """Replace the group's record.  The caller holds its lock."""
+        self.write(record.name, _plain(record))
+
+    def save_resources(self, name: str, resources: Resources) -> None:
+        """Replace what was asked for; nothing to do for a group without a record."""
+        from cgmgr.resources.words import words_of
+
+        record = self.load(name)
+        if record is not None:
+            self.save(record.replace(resources=words_of(resources)))
+
+    def delete(self, name: str) -> None:
+        """Forget the group.  The caller holds its lock, whose file goes when it lets go."""
+        self.remove(name)
+
+    def records(self) -> list[GroupRecord]:
+        """Every group that is remembered and whose record can be read."""
+        return [record for _, record in self.entries() if isinstance(record, GroupRecord)]
+
+    def damaged(self) -> list[Damaged]:
+        """The records that cannot be read; `sweep` removes them, the groups stay."""
+        return [entry for _, entry in self.entries() if isinstance(entry, Damaged)]
+
+    def orphans(self) -> list[str]:
+        """The names of the groups that outlived their owner.  Look again under the lock
+        (`GroupRecord.orphaned`) before acting: the name may have a new owner by then."""
+        return [record.name for record in self.records() if record.orphaned]
+
+
+_OWNER_FIELDS: Final = {"boot_id": str, "pid": int, "start_ticks": int, "pid_namespace": str}
+_GROUP_FIELDS: Final = {
+    "name": str,
+    "driver": str,
+    "paths": dict,
+    "resources": dict,
+    "ephemeral": bool,
+    "implicit": bool,
+    "created_usec": int,
+}
+
+
+def _plain(record: GroupRecord) -> dict[str, Any]:
+    value = {field: getattr(record, field) for field in record.__fields__}
+    if record.owner is not None:
+        value["owner"] = {field: getattr(record.owner, field) for field in Owner.__fields__}
+    return value
+
+
+def _checked(record: type[Record], value: Any, kinds: dict[str, type]) -> dict[str, Any]:
+    """The fields of a record from a JSON object, each of its kind.  What a later version writes
+    beside them is left out, and what an earlier one did not write has its default."""
+    if isinstance(value, dict) is False:
+        raise ValueError("it holds no object")
+    given = [field for field in kinds if field in value or field not in record.__defaults__]
+    for field in given:
+        kind = kinds[field]
+        if type(value.get(field)) is not kind or (kind is dict and not _is_text(value[field])):
+            raise ValueError(f"{field} is missing or of another type")
+    return {field: value[field] for field in given}
+
+
+def _is_text(table: dict[str, Any]) -> bool:
+    return all(isinstance(value, str) for value in table.values())
