@@ -81,6 +81,12 @@ def text(what: str, value: object) -> None:
         raise refuse(what, value, "text without NUL")
 
 
+def something(entry: Record, what: str, name: str) -> None:
+    """Check that an entry sets anything: else it would be lost on every way out and in again."""
+    if all(getattr(entry, field) is None for field in entry.__fields__[1:]):
+        raise RequestError(f"nothing is said of {what} {name}", operation=f"set {what}", value=name)
+
+
 def entries(
     what: str, values: Iterable[R], kind: type[R], key: Callable[[R], object]
 ) -> tuple[R, ...]:

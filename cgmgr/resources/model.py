@@ -85,6 +85,8 @@ class Cpuset(Record):
 
     PARTITIONS: ClassVar[tuple[str, ...]] = ("member", "root", "isolated")
 
+    RANGES: ClassVar[dict[str, checks.Range]] = {}
+
     cpus: tuple[int, ...] | None = None
     mems: tuple[int, ...] | None = None
     partition: str | None = None
@@ -160,10 +162,8 @@ class DeviceRule(Record):
 
 
 class IoDevice(Record):
-    """What one block device gives; `device` is "MAJOR:MINOR" of a whole disk.
-
-    A rate is per second.  `latency_us` is io.latency's target, v2 only.
-    """
+    """What one block device gives; `device` is "MAJOR:MINOR" of a whole disk, a rate is per second,
+    `latency_us` is io.latency's target, v2 only."""
 
     RANGES: ClassVar[dict[str, checks.Range]] = {
         "weight": _WEIGHT,
@@ -188,17 +188,19 @@ class IoDevice(Record):
         if plain != [True, True]:
             raise checks.refuse("io device", self.device, "MAJOR:MINOR, such as 8:0")
         checks.ranges(self, self.RANGES, "io.", f" of {self.device}")
-        _say_something(self, "io device", self.device)
+        checks.something(self, "io device", self.device)
 
 
 class Io(Record):
     """Block IO, `weight` in v2's scale (100 is the kernel's default)."""
 
+    RANGES: ClassVar[dict[str, checks.Range]] = {"weight": _WEIGHT}
+
     weight: int | None = None
     devices: tuple[IoDevice, ...] = ()
 
     def check(self) -> None:
-        checks.ranges(self, {"weight": _WEIGHT}, "io.")
+        checks.ranges(self, self.RANGES, "io.")
         if self.devices:
             self._settle("devices", checks.entries("io", self.devices, IoDevice, _disk_number))
 
@@ -210,11 +212,13 @@ def _disk_number(device: IoDevice) -> tuple[int, ...]:
 class Pids(Record):
     """How many tasks: processes and threads."""
 
+    #: include/linux/threads.h PID_MAX_LIMIT
+    RANGES: ClassVar[dict[str, checks.Range]] = {"max": (1, 1 << 22, True)}
+
     max: int | Max | None = None
 
     def check(self) -> None:
-        # include/linux/threads.h PID_MAX_LIMIT
-        checks.ranges(self, {"max": (1, 1 << 22, True)}, "pids.")
+        checks.ranges(self, self.RANGES, "pids.")
 
 
 class HugetlbLimit(Record):
@@ -222,6 +226,8 @@ class HugetlbLimit(Record):
 
     `max_bytes` counts pages when they are touched, `rsvd_max_bytes` when they are reserved.
     """
+
+    RANGES: ClassVar[dict[str, checks.Range]] = {"max_bytes": _LIMIT, "rsvd_max_bytes": _LIMIT}
 
     size: str
     max_bytes: int | Max | None = None
@@ -232,9 +238,8 @@ class HugetlbLimit(Record):
         number, unit = size[:-2], size[-2:]
         if unit not in ("KB", "MB", "GB") or not (number.isascii() and number.isdigit()):
             raise checks.refuse("huge page size", self.size, "written as 64KB, 2MB or 1GB")
-        limits = {"max_bytes": _LIMIT, "rsvd_max_bytes": _LIMIT}
-        checks.ranges(self, limits, f"hugetlb.{size}.")
-        _say_something(self, "huge page size", size)
+        checks.ranges(self, self.RANGES, f"hugetlb.{size}.")
+        checks.something(self, "huge page size", size)
 
 
 class RdmaLimit(Record):
@@ -253,23 +258,27 @@ class RdmaLimit(Record):
     def check(self) -> None:
         checks.name("rdma device", self.device, "/=,")
         checks.ranges(self, self.RANGES, "rdma.", f" of {self.device}")
-        _say_something(self, "rdma device", self.device)
+        checks.something(self, "rdma device", self.device)
 
 
 class MiscLimit(Record):
     """One resource of the misc controller, such as "sev"."""
+
+    RANGES: ClassVar[dict[str, checks.Range]] = {"max": _LIMIT}
 
     key: str
     max: int | Max | None = None
 
     def check(self) -> None:
         checks.name("misc resource", self.key, "/=,")
-        checks.ranges(self, {"max": _LIMIT}, "misc.", f" of {self.key}")
-        _say_something(self, "misc resource", self.key)
+        checks.ranges(self, self.RANGES, "misc.", f" of {self.key}")
+        checks.something(self, "misc resource", self.key)
 
 
 class NetPrio(Record):
     """The priority of a group's packets on one interface; v1 only."""
+
+    RANGES: ClassVar[dict[str, checks.Range]] = {"priority": (0, MAX_U32, False)}
 
     interface: str
     priority: int
@@ -279,9 +288,8 @@ class NetPrio(Record):
         checks.name("interface", self.interface, "/:", most=15)
         if self.interface in (".", ".."):
             raise checks.refuse("interface", self.interface, "a name")
-        priority = {"priority": (0, MAX_U32, False)}
-        checks.ranges(self, priority, "net_prio.", f" of {self.interface}")
-        _say_something(self, "interface", self.interface)
+        checks.ranges(self, self.RANGES, "net_prio.", f" of {self.interface}")
+        checks.something(self, "interface", self.interface)
 
 
 class Raw(Record):
@@ -353,10 +361,7 @@ class Resources(Record):
         return resources_of(**words)
 
     def merge(self, other: Resources) -> Resources:
-        """These settings with those of `other` on top; `other` wins where both speak.
-
-        Keyed settings (a device, a page size, ...) are merged by key, field by field.
-        """
+        """These settings with those of `other` on top, keyed ones by key and field by field."""
         from .merge import merge_records
 
         return merge_records(self, other)
@@ -365,12 +370,6 @@ class Resources(Record):
 def _name(entry: Record) -> str:
     """What an entry of a keyed setting is named by."""
     return str(getattr(entry, KEYS[type(entry)]))
-
-
-def _say_something(entry: Record, what: str, name: str) -> None:
-    """An entry that sets nothing would be lost on every way out and in again."""
-    if all(getattr(entry, field) is None for field in entry.__fields__[1:]):
-        raise RequestError(f"nothing is said of {what} {name}", operation=f"set {what}", value=name)
 
 
 SECTIONS: dict[str, type[Record]] = {
