@@ -1,0 +1,1 @@
+"""Tests of cgmgr.drivers: no kernel is needed for these."""
