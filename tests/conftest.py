@@ -5,6 +5,7 @@ Law: wiring only; what it wires lives in lanes, supervisor and leaks.
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,10 +87,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.OK  # the summary says that the lane is empty
     if _watch not in config.stash:
         return
-    gc.collect()  # what only garbage still holds is not left
+    _let_go()
     left, config.stash[_unclear] = config.stash[_watch].left()
     if left:
         _report_as_error(session, left)
+
+
+def _let_go() -> None:
+    """End what lives as long as this process does, by design: garbage, and the spawner of cgmgr."""
+    gc.collect()
+    link = sys.modules.get("cgmgr.link")
+    if link is not None:
+        link.shutdown()
 
 
 def _report_as_error(session: pytest.Session, left: list[leaks.Leak]) -> None:

@@ -114,12 +114,17 @@ def bpf_programs() -> set[str]:
 
 
 def state_files(*roots: str) -> set[str]:
-    """What lies below the run and store directories, three levels deep: deeper is a root fs."""
+    """What lies below the run and store directories, three levels deep: deeper is a root fs.
+
+    The folders right below a root stay when they are empty, and are nobody's.
+    """
     found: set[str] = set()
     for root in roots:
         for folder, below, files in os.walk(root):
-            found.update(os.path.join(folder, name) for name in (*below, *files))  # noqa: PTH118
-            if folder.count("/") - root.count("/") >= 2:
+            depth = folder.count("/") - root.count("/")
+            names = (*below, *files) if depth else files
+            found.update(os.path.join(folder, name) for name in names)  # noqa: PTH118
+            if depth >= 2:
                 below.clear()
     return found
 

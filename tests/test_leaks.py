@@ -92,7 +92,7 @@ def test_state_is_looked_at_three_levels_deep(tmp_path: Path) -> None:
 
     found = leaks.state_files(str(tmp_path), "/does/not/exist")
 
-    assert found == {f"{tmp_path}/{name}" for name in ("file", "a", "a/b", "a/b/c")}
+    assert found == {f"{tmp_path}/{name}" for name in ("file", "a/b", "a/b/c")}
 
 
 MOUNTINFO = r"""31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -155,7 +155,7 @@ def test_whose_is_it(
     monkeypatch.setattr(leaks, "others_at_work", at_work)
     state = tmp_path / "run"
     watch = _watch(str(state), token=OURS)
-    (state / name).mkdir(parents=True)
+    (state / "groups" / name).mkdir(parents=True)
 
     certain, unclear = watch.left(grace_seconds=0)
 
