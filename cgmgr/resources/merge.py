@@ -39,13 +39,13 @@ def _merge(below: Any, above: Any) -> Any:
     """One field's value; None, a number and the device filter are replaced whole."""
     if isinstance(above, Record):
         return merge_records(below, above)
-    if below and above and _keyed(above):
+    if below and _keyed(above):
         return _merge_keyed(below, above)
     return above
 
 
 def _keyed(value: object) -> bool:
-    return isinstance(value, tuple) and type(value[0]) in KEYS  # pyright: ignore[reportUnknownArgumentType]
+    return isinstance(value, tuple) and bool(value) and type(value[0]) in KEYS  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _merge_keyed(below: tuple[Any, ...], above: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -55,3 +55,32 @@ def _merge_keyed(below: tuple[Any, ...], above: tuple[Any, ...]) -> tuple[Any, .
         name = getattr(entry, key)
         entries[name] = merge_records(entries[name], entry) if name in entries else entry
     return tuple(entries.values())
+
+
+def settings(resources: Record, prefix: str = "") -> dict[str, Any]:
+    """Every setting that is said, by a name that is unique: "memory.max_bytes", "io.8:0.rbps"."""
+    found: dict[str, Any] = {}
+    for field, value in resources.set_fields().items():
+        if isinstance(value, Record):
+            found |= settings(value, f"{prefix}{field}.")
+        elif _keyed(value):
+            place = prefix if field == "devices" else f"{prefix}{field}."
+            for entry in value:
+                found |= _entry_settings(entry, place)
+        else:
+            found[prefix + field] = value
+    return found
+
+
+def _entry_settings(entry: Record, place: str) -> dict[str, Any]:
+    fields = entry.set_fields()
+    name = fields.pop(KEYS[type(entry)])
+    return {f"{place}{name}.{field}": value for field, value in fields.items()}
+
+
+def missing(asked: Record, held: Record) -> tuple[str, ...]:
+    """The names of settings of `asked` that `held` has not, or holds to another value."""
+    there = settings(held)
+    return tuple(
+        name for name, value in settings(asked).items() if name not in there or there[name] != value
+    )

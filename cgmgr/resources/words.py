@@ -244,7 +244,7 @@ def _pairs(value: Any, word: str, key_first: bool = False) -> Iterator[tuple[str
     if hasattr(value, "items"):
         yield from ((str(key), said) for key, said in value.items())
         return
-    texts: list[Any] = value if isinstance(value, list) else [value]
+    texts: list[Any] = value if type(value) in (list, tuple) else [value]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise refuse(word, value, "write KEY=VALUE, or give a mapping")
     for text in texts:
