@@ -53,12 +53,12 @@ def _state_roots() -> tuple[str, ...]:
     return (f"{run}/cgmgr", str(Path.home() / ".local/share/cgmgr"))
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    asked = _lanes_asked_for(config)
-    chosen = [item for item in items if lanes.lane_of(item.path).name in asked]
-    if len(chosen) != len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    wanted = lanes.lane_of(collection_path).name in _lanes_asked_for(config)
+    return None if wanted or collection_path.is_dir() else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lanes.mark(items)
 
 
@@ -117,7 +117,7 @@ def _report_as_error(session: pytest.Session, left: list[leaks.Leak]) -> None:
 
 
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     write = terminalreporter.write_line
     unclear: list[leaks.Leak] = config.stash.get(_unclear, list[leaks.Leak]())
@@ -131,7 +131,13 @@ def pytest_terminal_summary(
         terminalreporter.section("skipped, by reason")
         for line in skipped:
             write(line)
-    if config.getoption("--lane") or lanes.whole_suite(config.args, ROOT):
+    ends = (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.TESTS_FAILED,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    )
+    ran_to_its_end = exitstatus in ends
+    if ran_to_its_end and (config.getoption("--lane") or lanes.whole_suite(config.args, ROOT)):
         terminalreporter.section("lanes")
         for line in lanes.lines(terminalreporter.stats, _lanes_asked_for(config)):
             write(line)
