@@ -109,8 +109,12 @@ def _cpu_max(text: str) -> Resources:
 
 def _ids(field: str) -> Reader:
     """A cpuset's list; an empty one is inherited, so nothing is said."""
-    parse: Callable[[str], Any] = lambda text: parse_id_list(text) or None
-    return lambda text: Resources(cpuset=Cpuset(**{field: parse(text)}))
+
+    def read(text: str) -> Resources:
+        said: dict[str, Any] = {field: parse_id_list(text) or None}
+        return Resources(cpuset=Cpuset(**said))
+
+    return read
 
 
 def _partition(text: str) -> Resources:
