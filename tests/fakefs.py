@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 from cgmgr import kernfs
 from cgmgr.host import V2_NAMES, Hierarchy, Host
+from cgmgr.units import parse_id_list
 
-from . import fakerules
-from .fakekernel import FakeKernel, Template
+from .fakekernel.core import FakeKernel
+from .fakekernel.group import Facts, Template
 from .recording import BARE, FRESH, PROBE, Recording
 
 if TYPE_CHECKING:
@@ -136,11 +137,12 @@ def unpack(tree: Path | str, into: Path, *, made: bool = False) -> FakeHost:
     recording = Recording.load(tree)
     recording.unpack(into, () if made else (FRESH, PROBE, BARE))
     host = FakeHost.detect(str(into))
+    assert isinstance(host, FakeHost)
     host.recording = recording
     return host
 
 
-def facts_of(recording: Recording) -> fakerules.Facts:
+def facts_of(recording: Recording) -> Facts:
     """What the rules must know of a recorded machine."""
     numbers = [line.split()[0] for line in recording.text("/proc/cgroups").splitlines()[1:]]
     entries = recording.entries
@@ -150,7 +152,7 @@ def facts_of(recording: Recording) -> fakerules.Facts:
         for path in entries
         if path.endswith("/dev") and "/block/" in path and f"{path[:-4]}/partition" not in entries
     ]
-    return fakerules.Facts(
+    return Facts(
         compiled=frozenset(V2_NAMES.get(name, name) for name in numbers),
         cpus=_ids(recording, "/sys/devices/system/cpu/online"),
         mems=_ids(recording, "/sys/devices/system/node/online"),
@@ -169,7 +171,7 @@ def _names(recording: Recording, prefix: str) -> frozenset[str]:
 
 
 def _ids(recording: Recording, path: str) -> frozenset[int]:
-    return frozenset(fakerules.parse_id_list(recording.text(path)))
+    return frozenset(parse_id_list(recording.text(path)))
 
 
 def error_number(error: CgmgrError | OSError) -> int:

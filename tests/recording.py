@@ -1,7 +1,7 @@
 """Recorded hosts: the text format of tests/hosts, read and laid out on disk.
 
-Law: the format and nothing else.  What the recorded files mean, and how a kernel would react, is not
-known here.  tests/hosts/README.md describes the format, tests/hosts/record.py writes it.
+Law: the format and nothing else.  What the recorded files mean, and how a kernel would react, is
+not known here.  tests/hosts/README.md describes the format, tests/hosts/record.py writes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EMPTY = re.compile(r"/// (?P<path>/.*)")
 class Entry(NamedTuple):
     """One recorded path.
 
-    A file has `text`; one that cannot be read has `number`, the errno of the attempt (EACCES for
+    A file has `text`; one that cannot be read has `number`, the errno of the attempt (EINVAL for
     write-only files); a symbolic link has `target`; a directory has none of them.
     """
 
@@ -89,7 +89,7 @@ def parse(text: str) -> dict[str, Entry]:
                 at += 1
             entries[match["path"]] = Entry(int(match["mode"] or "644", 8), _join(lines[start:at]))
         elif match := _UNREADABLE.fullmatch(line):
-            number = errno.EACCES if match["why"] == "write-only" else _number(match["why"])
+            number = errno.EINVAL if match["why"] == "write-only" else _number(match["why"])
             entries[match["path"]] = Entry(int(match["mode"], 8), number=number)
         elif match := _LINK.fullmatch(line):
             entries[match["path"]] = Entry(target=match["target"])

@@ -27,11 +27,12 @@ import stat
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 HOST_FILES = [
     "/proc/version",
@@ -232,7 +233,7 @@ def write(path: Path, value: str) -> None:
 
 
 @contextlib.contextmanager
-def all_controllers(root: Path) -> Iterator[None]:
+def all_controllers(root: Path) -> Generator[None]:
     """Enable every controller of a cgroup2 root for its children, and put things back."""
     before = set(read(root / "cgroup.subtree_control").split())
     missing = [c for c in read(root / "cgroup.controllers").split() if c not in before]
@@ -246,7 +247,7 @@ def all_controllers(root: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def group_at(path: Path) -> Iterator[Path]:
+def group_at(path: Path) -> Generator[Path]:
     path.mkdir()
     try:
         yield path
@@ -270,12 +271,14 @@ def occupy(ready: int) -> None:
 
 
 @contextlib.contextmanager
-def tenants(groups: list[Path], also: list[str]) -> Iterator[None]:
+def tenants(groups: list[Path], also: list[str]) -> Generator[None]:
     """A process in all `groups`, and the commands `also` run in them."""
     ready, report = os.pipe()
-    children = [in_child(groups, lambda: occupy(report))]
-    children += [in_child(groups, lambda command=command: become(command)) for command in also]
+    children: list[int] = []
     try:
+        children.append(in_child(groups, partial(occupy, report)))
+        for command in also:
+            children.append(in_child(groups, partial(become, command)))
         if not select.select([ready], [], [], 120)[0]:
             raise TimeoutError("the probe's process did not get ready")
         for _command in also:
@@ -296,8 +299,10 @@ def in_child(groups: list[Path], action: Callable[[], None]) -> int:
         for group in groups:
             write(group / "cgroup.procs", "0")
         action()
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        raise
     finally:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         os._exit(1)
 
 
@@ -342,7 +347,7 @@ def call(name: str, *arguments: object) -> None:
 
 
 @contextlib.contextmanager
-def mounted_v1(controllers: list[str]) -> Iterator[str]:
+def mounted_v1(controllers: list[str]) -> Generator[str]:
     """Mount further v1 hierarchies in a mount namespace and a directory of our own."""
     call("unshare", CLONE_NEWNS)
     call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)

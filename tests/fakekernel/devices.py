@@ -1,8 +1,8 @@
 """The v1 device filter (security/device_cgroup.c): what devices.allow and devices.deny make of it.
 
-Law: only the filter of the devices hierarchy.  The kernel keeps a default and a list of exceptions
-to it; `devices.list` shows the exceptions where the default is to deny, and "a *:* rwm" whatever the
-exceptions are where it is to allow.
+Law: only the filter of the devices hierarchy.  The kernel keeps a default and a list of
+exceptions to it; `devices.list` shows the exceptions where the default is to deny, and "a *:* rwm"
+whatever the exceptions are where it is to allow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from .fakekernel import Group
+    from .group import Group
 
 ANY = None
 #: as the kernel reads it: one white space each, at most three letters, the rest unseen
