@@ -1,0 +1,315 @@
+"""One start under way: the request as the spawner takes it, and what its channel says.
+
+Law: C's half of the protocol of `cgmgr.spawner`, each message put and read in one place, and every
+failure turned into an error of ours.  What may be asked for is in `cgmgr.spawn`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from cgmgr import channel, kernfs, link, linux
+from cgmgr.errors import (
+    CgmgrError,
+    DeadlineExceeded,
+    HostError,
+    KernelError,
+    RequestError,
+    kernel_error,
+)
+from cgmgr.plumbing import Plumbing
+from cgmgr.process import areadable, readable, reap
+from cgmgr.spawner import CLONE, DIRECTORY, EXEC, FAILED, JOIN, READY, RELEASE, STARTED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Mapping
+    from typing import Any, BinaryIO, Final
+
+    from cgmgr.spawn import Placement, SpawnRequest, Word
+    from cgmgr.spawner import Request, Words
+
+#: RLIMIT_CPU to RLIMIT_RTTIME (asm-generic/resource.h)
+RLIMITS: Final = range(16)
+
+
+class Birth:
+    """One start under way: what its channel has said so far."""
+
+    def __init__(self, request: SpawnRequest) -> None:
+        self.request = request
+        self.pid = 0
+        self.pidfd = -1
+        self.floors: tuple[int, ...] | None = None
+        self.failure: CgmgrError | None = None
+        self.over = False
+        self._plumbing = Plumbing(request)
+        self._channel: _socket.socket | None = None
+        try:
+            self._ask()
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._plumbing.close_theirs()
+
+    def _ask(self) -> None:
+        standing = link.Standing()
+        self._channel, theirs = channel.pair()
+        try:
+            message, fds = encode(self.request, standing, self._plumbing, theirs.fileno())
+            link.ask(standing, message, fds)
+        finally:
+            theirs.close()
+            self._plumbing.close_theirs()
+
+    # -- what the channel says
+
+    def wait(self, deadline: float | None, *, born: bool) -> None:
+        """Until its pid is known (`born`), or until it has executed or failed."""
+        while not self._hear(born):
+            left = None if deadline is None else deadline - time.monotonic()
+            if not readable(self._fileno(), left, only_end=not born):
+                raise DeadlineExceeded(
+                    f"process {self.pid} has not executed {self.name} in time",
+                    operation="start",
+                    path=self.name,
+                    errno=errno.ETIMEDOUT,
+                    hint=f"cat /proc/{self.pid}/wchan /proc/{self.pid}/cgroup",
+                )
+
+    async def await_(self, *, born: bool) -> None:
+        """As `wait`, for asyncio."""
+        while not self._hear(born):
+            await areadable(self._fileno())
+
+    def _hear(self, born: bool) -> bool:
+        """Take in what is there; whether it is enough."""
+        while not (self.over or (born and self.pidfd >= 0)):
+            try:
+                message, fds = channel.receive(self._open(), linux.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except ConnectionResetError:
+                message, fds = None, []
+            except OSError as error:
+                raise kernel_error("start", self.name, error) from error
+            self._take(message, fds)
+        return True
+
+    def _take(self, message: tuple[Any, ...] | None, fds: list[int]) -> None:
+        if message is None:
+            self.over = True
+        elif message[0] == STARTED:
+            self.pid, self.pidfd = message[1], fds[0]
+        elif message[0] == READY:
+            self.floors = tuple(message[1])
+        elif message[0] == FAILED:
+            self.failure = failure(self.request, *message[1:])
+
+    def release(self, placement: Placement | None) -> None:
+        """RELEASE.  Raises `KernelError`, EPIPE where it is not held or has ended."""
+        procs, resets = (placement.procs_fds, placement.reset_fds) if placement else ((), ())
+        try:
+            channel.send(self._open(), (RELEASE, len(procs)), (*procs, *resets))
+        except OSError as error:
+            raise kernel_error("release", self.name, error) from error
+
+    # -- its end
+
+    def take_files(self) -> tuple[BinaryIO | None, BinaryIO | None, BinaryIO | None]:
+        return self._plumbing.take_files()
+
+    def abandon(self) -> None:
+        """Nobody wants it any more: if there is a process, it ends, and leaves no zombie."""
+        self.wait(None, born=True)
+        if self.pidfd >= 0:
+            import signal
+
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            reap(self.pidfd)
+            os.close(self.pidfd)
+        self.close()
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        self.over = True
+        self._plumbing.close_theirs()
+        self._plumbing.close_ours()
+
+    @property
+    def name(self) -> str:
+        return program_of(self.request)
+
+    def lost(self) -> HostError:
+        """The channel ended before STARTED."""
+        return HostError(
+            f"start {self.name}: the spawner ended before it answered",
+            operation="start",
+            path=self.name,
+            hint=f"look for errors in: python3 -I -S {link.SCRIPT}",
+        )
+
+    def _open(self) -> _socket.socket:
+        if self._channel is None:
+            raise KernelError(
+                f"start {self.name}: its channel is closed",
+                operation="start",
+                path=self.name,
+                errno=errno.EPIPE,
+            )
+        return self._channel
+
+    def _fileno(self) -> int:
+        return self._open().fileno()
+
+
+# -- the request
+
+
+def program_of(request: SpawnRequest) -> str:
+    """What is executed or called, for messages."""
+    if request.entry:
+        return request.entry
+    return os.fsdecode(request.executable if request.executable is not None else request.argv[0])
+
+
+def encode(
+    request: SpawnRequest, standing: link.Standing, streams: Plumbing, theirs: int
+) -> tuple[Request, list[int]]:
+    """REQUEST and its descriptors.  Raises `RequestError`."""
+    fds = [theirs]
+
+    def index(fd: int | None) -> int:
+        if fd is None or fd < 0:
+            return 0
+        fds.append(fd)
+        return len(fds) - 1
+
+    place = request.placement
+    private_cgroups = bool(request.clone_flags & linux.CLONE_NEWCGROUP)
+    message: Request = {
+        **_words(request),
+        "umask": standing.umask if request.umask is None else request.umask,
+        "pgid": standing.pgid,
+        "new_session": request.new_session,
+        "rlimits": rlimits(request.rlimits),
+        "uid": request.uid,
+        "gid": request.gid,
+        "groups": _groups(request),
+        "flags": request.clone_flags & ~linux.CLONE_NEWCGROUP,
+        "cgroup_namespace": private_cgroups,
+        "hold": request.hold,
+        "cgroup": index(place.cgroup_fd),
+        "procs": [index(fd) for fd in place.procs_fds],
+        "reset": [index(fd) for fd in place.reset_fds],
+        "here": index(streams.here),
+        "place": [(index(fd), number) for fd, number in streams.place],
+        "handed": list(request.pass_fds),
+    }
+    if len(fds) > channel.MOST_FDS:
+        raise RequestError(
+            f"start {program_of(request)}: {len(fds)} descriptors, {channel.MOST_FDS} are the most",
+            operation="start",
+        )
+    return message, fds
+
+
+def _words(request: SpawnRequest) -> Words:
+    env: Mapping[Any, Any] = os.environb if request.env is None else request.env
+    argv = [_word(word, "argument") for word in request.argv]
+    program = request.executable if request.executable is not None else (*argv, b"")[0]
+    encoded = {_word(key, "name"): _word(value, "value") for key, value in env.items()}
+    for key in encoded:
+        if not key or b"=" in key:
+            raise RequestError(f"invalid environment variable {os.fsdecode(key)!r}", value="env")
+    return {
+        "argv": argv,
+        "program": _word(program, "program"),
+        "env": encoded,
+        "cwd": None if request.cwd is None else _word(request.cwd, "directory"),
+        "entry": request.entry,
+        "data": request.data,
+    }
+
+
+def _word(word: Word, what: str) -> bytes:
+    encoded = os.fsencode(word)
+    if b"\0" in encoded:
+        shown = os.fsdecode(encoded[:60])
+        raise RequestError(f"invalid {what} {shown!r}: it contains NUL", operation="start")
+    return encoded
+
+
+def _groups(request: SpawnRequest) -> list[int] | None:
+    """Another user has none of our supplementary groups unless told so."""
+    if request.groups is not None:
+        return list(request.groups)
+    return [] if request.uid is not None or request.gid is not None else None
+
+
+def rlimits(asked: Mapping[int, tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """All of them, ours where nothing else is asked: the spawner's are those of when it started."""
+    import resource
+
+    return [(which, *asked.get(which, resource.getrlimit(which))) for which in RLIMITS]
+
+
+# -- what went wrong
+
+
+def failure(
+    request: SpawnRequest, stage: str, number: int, detail: bytes, text: bytes
+) -> CgmgrError:
+    """FAILED as an error of ours."""
+    name = program_of(request)
+    if not number:
+        return HostError(f"{stage} {name}: {os.fsdecode(text)}", operation=stage, path=name)
+    error = OSError(number, os.strerror(number))
+    if stage in (JOIN, CLONE):
+        return _not_placed(request.placement, stage, error, detail)
+    if stage == EXEC:
+        return kernel_error(EXEC, name, number, hint=_EXEC_HINTS.get(number))
+    if stage == DIRECTORY and request.cwd is not None:
+        return kernel_error(stage, os.fsdecode(request.cwd), number)
+    subject = os.fsdecode(detail) or name
+    return kernel_error(stage, subject, number, hint=_HINTS.get((stage, number)))
+
+
+def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> CgmgrError:
+    index = int(detail or b"-1")
+    fd = place.procs_fds[index] if 0 <= index < len(place.procs_fds) else place.cgroup_fd
+    if stage == CLONE and error.errno == errno.EAGAIN:
+        hint = "raise pids.max of the group or of one above it, or RLIMIT_NPROC"
+        return kernel_error("clone into", _path(fd), error, hint=hint)
+    if stage == CLONE and (fd is None or error.errno not in _GROUP_ERRORS):
+        return kernel_error("clone", _path(fd), error)
+    return kernfs.translate("attach", _path(fd), error, value="0")
+
+
+#: what clone3 says of the group, and not of the flags
+_GROUP_ERRORS = frozenset({errno.EACCES, errno.ENODEV, errno.EBUSY, errno.EOPNOTSUPP})
+_EXEC_HINTS = {
+    errno.ENOENT: "give a path, or put its folder on PATH; a script's interpreter may be missing",
+    errno.EACCES: "chmod +x, and look for noexec among the mount's options",
+    errno.ENOEXEC: "a script needs a first line such as #!/bin/sh",
+    errno.E2BIG: "arguments and environment are larger than the stack's limit allows",
+}
+_HINTS = {
+    ("join session keyring", errno.EDQUOT): "sysctl kernel.keys.maxkeys=2000",
+    ("set rlimit", errno.EPERM): "raising a hard limit needs CAP_SYS_RESOURCE",
+}
+
+
+def _path(fd: int | None) -> str:
+    if fd is None:
+        return "a new process"
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").removesuffix(" (deleted)")
+    except OSError:
+        return "its group"

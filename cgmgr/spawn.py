@@ -1,0 +1,192 @@
+"""Start a process inside groups: no instruction of it runs outside.
+
+Law: what may be asked for.  How that is put to the spawner is in `cgmgr.birth`, how the spawner is
+had in `cgmgr.link`, what it does in `cgmgr.cloner` and `cgmgr.newborn`, what becomes of the process
+in `cgmgr.process`.  No code of the caller runs in the new process, and the caller is never forked:
+the cost does not grow with the caller's memory, and other threads do no harm.  See `cgmgr.spawner`
+for the protocol.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cgmgr import channel
+from cgmgr.birth import Birth
+from cgmgr.errors import RequestError
+from cgmgr.link import shutdown
+from cgmgr.plumbing import DEVNULL, PIPE, STDOUT
+from cgmgr.process import Ended, Process, reap_orphans
+from cgmgr.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Protocol, Self
+
+    from cgmgr.host import Host
+    from cgmgr.plumbing import Stream
+
+    class Placed(Protocol):
+        """A group, as far as its place is concerned."""
+
+        @property
+        def host(self) -> Host: ...
+        @property
+        def paths(self) -> Mapping[str, str]: ...
+
+    Word = str | bytes | os.PathLike[str]
+
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "Ended",
+    "Placement",
+    "Process",
+    "SpawnRequest",
+    "begin",
+    "shutdown",
+    "start",
+]
+
+
+class Placement(Record):
+    """Where a process starts: open descriptors of the groups that it is to be in.
+
+    `cgroup_fd` is the directory of its cgroup2 group, for CLONE_INTO_CGROUP.  `procs_fds` are files
+    into which the new process writes 0, itself, to join: tasks or cgroup.procs of its v1 groups.
+    Into `reset_fds` it writes 0 right before exec: peaks, which it then reads.
+    """
+
+    cgroup_fd: int | None = None
+    procs_fds: tuple[int, ...] = ()
+    reset_fds: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, group: Placed, reset_fds: Sequence[int] = ()) -> Self:
+        """The place of a group in all its hierarchies.  Close it; `reset_fds` are yours.
+
+        Raises `GroupGone`, `NotDelegated`, `KernelError`.
+        """
+        cgroup_fd: int | None = None
+        procs_fds: list[int] = []
+        try:
+            for key, path in sorted(group.paths.items()):
+                hierarchy = group.host.by_key(key)
+                with group.host.tree(hierarchy).open(path) as directory:
+                    if hierarchy.version == 2:
+                        cgroup_fd = os.dup(directory.fd)
+                    else:
+                        # a lone thread moves itself by `tasks` without the lock that all forks and
+                        # exits on the machine would have to wait for (cgroup_threadgroup_rwsem)
+                        procs_fds.append(directory.open("tasks", os.O_WRONLY))
+        except BaseException:
+            channel.close_all([fd for fd in (cgroup_fd, *procs_fds) if fd is not None])
+            raise
+        return cls(cgroup_fd=cgroup_fd, procs_fds=tuple(procs_fds), reset_fds=tuple(reset_fds))
+
+    def close(self) -> None:
+        """Close the descriptors that `of` opened; a process that was started needs them no more."""
+        channel.close_all(self.procs_fds)
+        if self.cgroup_fd is not None:
+            os.close(self.cgroup_fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+class SpawnRequest(Record):
+    """What to start, and as what.  None is as in the caller, at this moment.
+
+    `executable` is looked for in the PATH of `env` where it has no slash; argv[0] by default.  A
+    relative one, and `cwd`, are relative to the caller's directory, then to `cwd`.  `rlimits` maps
+    resource.RLIMIT_* to (soft, hard).  With `uid` or `gid`, `groups` is empty by default.
+
+    `stdin`, `stdout`, `stderr`: a descriptor, a file, PIPE, DEVNULL, for stderr STDOUT.  `pass_fds`
+    keep their numbers; every other descriptor is closed.
+
+    `clone_flags` are CLONE_NEW*; a new cgroup namespace is made once all groups are joined.
+    `entry`, "module:function", is called in the new process instead of exec, with `data` and the
+    numbers of `pass_fds`; it must not return.  With `hold` the process waits, inside its groups,
+    for `Process.release`.
+
+    Always: every signal at its default and unblocked, any CPU that the cpuset allows, a session
+    keyring of its own.
+    """
+
+    argv: Sequence[Word] = ()
+    executable: Word | None = None
+    env: Mapping[str, str] | None = None
+    cwd: Word | None = None
+    umask: int | None = None
+    rlimits: Mapping[int, tuple[int, int]] = {}
+    uid: int | None = None
+    gid: int | None = None
+    groups: Sequence[int] | None = None
+    stdin: Stream = None
+    stdout: Stream = None
+    stderr: Stream = None
+    pass_fds: Sequence[int] = ()
+    placement: Placement = Placement()
+    new_session: bool = False
+    clone_flags: int = 0
+    entry: str = ""
+    data: bytes = b""
+    hold: bool = False
+
+    def check(self) -> None:
+        if isinstance(self.argv, (str, bytes)):
+            raise RequestError("argv is one text, not a list of words", operation="start")
+        if bool(self.argv) is bool(self.entry):
+            raise RequestError("either argv or an entry", operation="start", value=self.entry)
+        if self.entry and not all(self.entry.partition(":")):
+            raise RequestError(
+                f"invalid entry {self.entry!r}: write module:function", operation="start"
+            )
+
+
+def start(request: SpawnRequest, timeout: float | None = None) -> Process:
+    """Start a process, and return once it has executed the program.
+
+    Raises `RequestError`; `KernelError` with operation "exec", the program as path and errno
+    ENOENT, EACCES, ENOEXEC, ... where it cannot be executed; `GroupGone`, `GroupBusy`,
+    `NotDelegated` where a group does not take it; `DeadlineExceeded`.  Whenever it raises, no
+    process is left.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    reap_orphans()
+    birth = Birth(request)
+    try:
+        birth.wait(deadline, born=request.hold)
+    except BaseException:
+        birth.abandon()
+        raise
+    process = _process(birth)
+    if not request.hold:
+        process.confirm()
+    return process
+
+
+def begin(request: SpawnRequest) -> Process:
+    """As `start`, but the program may not have been executed yet: see `Process.confirm`."""
+    reap_orphans()
+    birth = Birth(request)
+    try:
+        birth.wait(None, born=True)
+    except BaseException:
+        birth.abandon()
+        raise
+    return _process(birth)
+
+
+def _process(birth: Birth) -> Process:
+    if birth.pidfd < 0:
+        birth.close()
+        raise birth.failure or birth.lost()
+    return Process(birth)

@@ -1,0 +1,89 @@
+"""The spawner: a small process that starts others, inside groups, on behalf of its parent.
+
+Law: the protocol, its words, and the script that `cgmgr.spawn` runs in isolated mode; kept short,
+because a script is compiled anew each time.  What the spawner does is in `cgmgr.cloner`, what a new
+process does before it executes in `cgmgr.newborn`.
+
+The caller C holds one end of a SOCK_SEQPACKET pair, the spawner S the other.  Every start has a
+channel of its own, a second such pair, so that starts neither wait for nor are mistaken for each
+other.  N is the new process: cloned with CLONE_PARENT, it is C's child, not S's.
+
+    1. REQUEST  C to S   what to start; descriptors: S's end of the channel, and all that N needs
+    2. STARTED  S to C   N's pid, with its pidfd
+    3. RELEASE  C to N   only where N is held: descriptors of more groups to join
+    4. READY    N to C   every group is joined, everything is set, the next thing is exec
+    5. FAILED   S or N   instead of 2, or of 4, or after it: stage, errno, detail, text; N ends
+    6. (end)             nobody holds the other end any more: N has executed, or N is dead
+
+2 and 4 may arrive in either order.  S ends when C's end of its socket is closed.  N joins groups by
+writing 0, itself, into files that C opened; it runs no instruction of the payload before.
+
+An *entry* is a function `(data: bytes, descriptors: list[int])` that N calls instead of exec, and
+that never returns.  S imports its module before it clones, and keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, TypedDict
+
+    class Words(TypedDict):
+        """The words of a REQUEST."""
+
+        argv: list[bytes]
+        program: bytes
+        env: dict[bytes, bytes]
+        cwd: bytes | None
+        entry: str
+        data: bytes
+
+    class Request(Words):
+        """What REQUEST says.  `cgroup`, `procs`, `reset`, `here` and the first of each pair in
+        `place` are indices of its descriptors; the first of those is the channel's end, so that 0
+        stands for none."""
+
+        handed: list[int]
+        flags: int
+        cgroup_namespace: bool
+        cgroup: int
+        procs: list[int]
+        hold: bool
+        reset: list[int]
+        new_session: bool
+        pgid: int
+        rlimits: list[tuple[int, int, int]]
+        here: int
+        uid: int | None
+        gid: int | None
+        groups: list[int] | None
+        umask: int
+        place: list[tuple[int, int]]
+
+
+REQUEST: Final = "request"
+STARTED: Final = "started"
+RELEASE: Final = "release"
+READY: Final = "ready"
+FAILED: Final = "failed"
+
+#: S's end of its socket
+CONTROL_FD: Final = 3
+
+# stages of FAILED that the caller words in a way of its own; every other is an operation's name
+CLONE: Final = "clone"
+IMPORT: Final = "import"
+JOIN: Final = "join"
+DIRECTORY: Final = "change directory"
+RLIMIT: Final = "set rlimit"
+EXEC: Final = "exec"
+
+if __name__ == "__main__":
+    # isolated mode: neither the script's folder nor site-packages is on the path
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from cgmgr.cloner import main
+
+    main()
