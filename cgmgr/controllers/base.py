@@ -23,14 +23,25 @@ if TYPE_CHECKING:
         error in the controller's words, for an errno whose meaning it knows; else the error itself.
         """
 
-        NAME: str
-        """the name in cgroup.controllers: "io" """
-        V1: str
-        """the name of its v1 hierarchy, "blkio"; "" if v1 has none"""
-        ON_V2: bool
-        """whether v2 has it at all (net_cls and net_prio: no)"""
-        IMPLICIT_ON_V2: bool
-        """there without being named in cgroup.controllers: freezer, devices, perf_event"""
+        @property
+        def NAME(self) -> str:
+            """The name in cgroup.controllers: "io"."""
+            ...
+
+        @property
+        def V1(self) -> str:
+            """The name of its v1 hierarchy, "blkio"; "" if v1 has none."""
+            ...
+
+        @property
+        def ON_V2(self) -> bool:
+            """Whether v2 has it at all (net_cls and net_prio: no)."""
+            ...
+
+        @property
+        def IMPLICIT_ON_V2(self) -> bool:
+            """There without being named in cgroup.controllers: freezer, devices, perf_event."""
+            ...
 
         def wants(self, resources: Resources, /) -> bool:
             """Whether the request says anything of this controller."""
@@ -80,6 +91,9 @@ class Facts(Record):
     interfaces: tuple[str, ...] = ()
 
 
+NO_FACTS = Facts()
+
+
 class Scene(Record):
     """What was observed of one group in the hierarchy that holds the controller.
 
@@ -96,7 +110,7 @@ class Scene(Record):
     parent: Mapping[str, str | None] = {}
     children: tuple[str, ...] = ()
     where: str = ""
-    facts: Facts = Facts()
+    facts: Facts = NO_FACTS
 
 
 class Alternative(Record):

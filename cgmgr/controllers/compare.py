@@ -1,15 +1,17 @@
 """How a file's text is compared with what was written to it.
 
-Law: pure; a table of comparisons by name, `Row.compare` names one.  A comparison answers two things:
-whether the kernel holds what was asked, within the rounding that it documents, and whether it
-rounded.
+Law: pure; a table of comparisons by name, `Row.compare` names one, with an argument behind a slash
+where it takes one ("bytes/2097152").  A comparison answers two things: whether the kernel holds
+what was asked, within the rounding that it documents, and whether it rounded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 
-from cgmgr.units import parse_id_list
+from cgmgr.parse import UNLIMITED_V1
+from cgmgr.units import parse_bytes, parse_id_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,20 +19,20 @@ if TYPE_CHECKING:
     from typing import Final
 
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-#: what v1 prints for "no limit": PAGE_COUNTER_MAX pages (mm/page_counter.c)
-V1_UNLIMITED: Final = (1 << 63) - 1 - ((1 << 63) - 1) % PAGE
+_ANY_VALUE: Final = ("0", "max", "default")
+_NO_LIMIT: Final = ("=max", "=0")
 
 
-def _bytes(asked: str, held: str) -> bool:
-    """Byte limits are cut down to whole pages; "max" and -1 are no limit."""
+def _bytes(asked: str, held: str, unit: int) -> bool:
+    """Byte limits are cut down to whole units, pages as a rule; "max" and -1 are no limit."""
     wanted, real = (_no_limit(text) for text in (asked, held))
     if wanted is None or real is None:
         return wanted is real
-    return wanted - wanted % PAGE == real
+    return wanted - wanted % unit == real
 
 
 def _no_limit(text: str) -> int | None:
-    if text in ("max", "-1") or int(text) >= V1_UNLIMITED:
+    if text in ("max", "-1") or int(text) >= UNLIMITED_V1:
         return None
     return int(text)
 
@@ -45,6 +47,18 @@ def _first(asked: str, held: str) -> bool:
     return held.split()[: len(words)] == words
 
 
+def _second(asked: str, held: str) -> bool:
+    """The first line is a name and our value: "1" written to memory.oom_control, which begins with
+    "oom_kill_disable 1"."""
+    return held.split()[1:2] == [asked]
+
+
+def _default(asked: str, held: str) -> bool:
+    """A weight for all disks: io.weight prints "default 200" above a line per disk, and older
+    kernels the number alone."""
+    return held.splitlines()[:1] in ([asked], [f"default {asked}"])
+
+
 def _line(asked: str, held: str) -> bool:
     """A table with a line per key: the line of our key says what ours says.
 
@@ -56,23 +70,49 @@ def _line(asked: str, held: str) -> bool:
         name, _, values = line.partition(" ")
         if name == key:
             return set(wanted) <= set(values.split())
-    return all(word in ("0", "max", "default") or word.endswith("=max") for word in wanted)
+    return all(word in _ANY_VALUE or word.endswith(_NO_LIMIT) for word in wanted)
+
+
+def _lines(asked: str, held: str) -> bool:
+    """The same lines, in whatever order."""
+    return sorted(asked.splitlines()) == sorted(held.splitlines())
+
+
+def _raw(asked: str, held: str) -> bool:
+    """A file that nothing is known of: as written, or in one of the ways in which the kernel
+    prints another text for the same value."""
+    if asked.split() == held.split() or (held and _first(asked, held)) or _default(asked, held):
+        return True
+    if " " in asked.strip():
+        return _line(asked.strip(), held)
+    with contextlib.suppress(ValueError):
+        return _bytes(str(parse_bytes(asked)), held, PAGE)
+    with contextlib.suppress(ValueError):
+        return _ids(asked, held)
+    return False
 
 
 COMPARE: Final[dict[str, Callable[[str, str], bool]]] = {
     "exact": lambda asked, held: asked == held,
-    "bytes": _bytes,
+    "bytes": lambda asked, held: _bytes(asked, held, PAGE),
     "ids": _ids,
     "first": _first,
+    "second": _second,
+    "default": _default,
     "line": _line,
+    "lines": _lines,
+    "raw": _raw,
 }
 
 
 def agree(name: str, asked: str, held: str) -> bool:
     """Whether `held` is what was asked, as far as the kernel can."""
-    return COMPARE[name](asked, held)
+    kind, slash, unit = name.partition("/")
+    if slash:
+        return _bytes(asked, held, int(unit))
+    return COMPARE[kind](asked, held)
 
 
 def rounded(name: str, asked: str, held: str) -> bool:
     """Whether the kernel holds another number than the one that was asked."""
-    return name == "bytes" and asked not in ("max", "-1") and asked != held
+    return name.partition("/")[0] == "bytes" and asked not in ("max", "-1") and asked != held
