@@ -1,0 +1,208 @@
+"""What is remembered of groups: round trips, orphans, and records that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cgmgr.errors import HostError
+from cgmgr.owner import Owner
+from cgmgr.resources import Memory, Pids, Resources
+from cgmgr.resources.words import resources_of
+from cgmgr.rundir import GroupRecord, Rundir, default_root
+
+NAME = "/cgmgr/x"
+DEAD = Owner.of().replace(start_ticks=1)
+EARLIER = Owner(boot_id="an earlier one", pid=1, start_ticks=1)
+
+
+@pytest.fixture
+def rundir(tmp_path: Path) -> Rundir:
+    return Rundir(str(tmp_path / "run"))
+
+
+def remember(rundir: Rundir, record: GroupRecord) -> None:
+    with rundir.lock(record.name):
+        rundir.save(record)
+
+
+def file_of(rundir: Rundir) -> Path:
+    return Path(rundir.path_of(NAME))
+
+
+texts = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+owners = st.builds(
+    Owner, boot_id=texts, pid=st.integers(1), start_ticks=st.integers(0), pid_namespace=texts
+)
+records = st.builds(
+    GroupRecord,
+    name=texts.map(lambda text: f"/{text}"),
+    driver=texts,
+    paths=st.dictionaries(texts, texts, max_size=3),
+    resources=st.dictionaries(texts, texts, max_size=3),
+    ephemeral=st.booleans(),
+    implicit=st.booleans(),
+    owner=st.none() | owners,
+    created_usec=st.integers(0),
+)
+
+
+@given(record=records)
+def test_a_record_comes_back(tmp_path_factory: pytest.TempPathFactory, record: GroupRecord) -> None:
+    rundir = Rundir(str(tmp_path_factory.getbasetemp() / "rundir-round-trip"))
+    remember(rundir, record)
+    try:
+        assert rundir.load(record.name) == record
+        assert rundir.records() == [record]
+        assert rundir.damaged() == []
+    finally:
+        with rundir.lock(record.name):
+            rundir.delete(record.name)
+    assert rundir.load(record.name) is None
+    assert list(Path(rundir.path).iterdir()) == []
+
+
+def test_a_record_of_this_process() -> None:
+    record = GroupRecord.of_this_process(name=NAME, driver="cgroupfs", ephemeral=True)
+
+    assert record.owner == Owner.of()
+    assert record.created_usec > 1_000_000 * 1_700_000_000
+    assert not record.orphaned
+
+
+@pytest.mark.parametrize(
+    ("owner", "ephemeral", "orphaned"),
+    [
+        pytest.param(None, True, False, id="nobody's"),
+        pytest.param(Owner.of(), True, False, id="its owner lives"),
+        pytest.param(DEAD, True, True, id="its owner is dead"),
+        pytest.param(DEAD, False, False, id="meant to stay"),
+        pytest.param(EARLIER, True, True, id="of an earlier boot"),
+        pytest.param(EARLIER, False, True, id="meant to stay, of an earlier boot"),
+    ],
+)
+def test_orphans(rundir: Rundir, owner: Owner | None, ephemeral: bool, orphaned: bool) -> None:
+    record = GroupRecord(name=NAME, driver="cgroupfs", owner=owner, ephemeral=ephemeral)
+    remember(rundir, record)
+    remember(rundir, GroupRecord(name="/other", driver="cgroupfs"))
+
+    assert record.orphaned is orphaned
+    assert rundir.orphans() == ([NAME] if orphaned else [])
+
+
+def test_a_killed_process_leaves_an_orphan(rundir: Rundir) -> None:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with rundir.lock(NAME):
+            rundir.save(GroupRecord.of_this_process(name=NAME, driver="x", ephemeral=True))
+            os.write(writing, b".")
+            signal.pause()
+        os._exit(0)
+    os.read(reading, 1)
+    os.close(reading)
+    os.close(writing)
+    assert rundir.orphans() == []
+
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert rundir.orphans() == [NAME]
+    with rundir.lock(NAME, 0):
+        rundir.delete(NAME)
+    assert list(Path(rundir.path).iterdir()) == []
+
+
+def test_resources_are_replaced_and_the_rest_stays(rundir: Rundir) -> None:
+    asked = Resources(memory=Memory(max_bytes=1 << 20), pids=Pids(max=7))
+    record = GroupRecord.of_this_process(name=NAME, driver="x", resources={"pids": "1"})
+    remember(rundir, record)
+    with rundir.lock(NAME):
+        rundir.save_resources(NAME, asked)
+        rundir.save_resources("/unknown", asked)
+
+    held = rundir.load(NAME)
+    assert held is not None
+    words: dict[str, Any] = held.resources
+    assert resources_of(**words) == asked
+    assert held.replace(resources=record.resources) == record
+    assert rundir.records() == [held]
+
+
+def test_what_a_later_version_adds_is_left_out(rundir: Rundir) -> None:
+    record = GroupRecord.of_this_process(name=NAME, driver="x")
+    remember(rundir, record)
+    value = json.loads(file_of(rundir).read_text())
+    file_of(rundir).write_text(json.dumps(value | {"colour": "blue"}))
+
+    assert rundir.load(NAME) == record
+
+
+def test_what_an_earlier_version_did_not_write_has_its_default(rundir: Rundir) -> None:
+    remember(rundir, GroupRecord(name=NAME, driver="x"))
+    file_of(rundir).write_text(json.dumps({"name": NAME, "driver": "x"}))
+
+    assert rundir.load(NAME) == GroupRecord(name=NAME, driver="x")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param([], "it holds no object", id="a list"),
+        pytest.param(None, "it holds no object", id="null"),
+        pytest.param({"name": "/cgmgr/y"}, "it is the record of '/cgmgr/y'", id="another's"),
+        pytest.param({"name": ""}, "it is no text", id="no name"),
+        pytest.param({"driver": None}, "driver is missing or of another type", id="no driver"),
+        pytest.param({"paths": []}, "paths is missing or of another type", id="paths no table"),
+        pytest.param(
+            {"paths": {"": 1}}, "paths is missing or of another type", id="a path no text"
+        ),
+        pytest.param({"ephemeral": 1}, "ephemeral is missing", id="a number for a truth"),
+        pytest.param({"created_usec": True}, "created_usec is missing", id="a truth for a number"),
+        pytest.param({"owner": "me"}, "it holds no object", id="owner no table"),
+        pytest.param({"owner": {"pid": 1}}, "boot_id is missing", id="half an owner"),
+    ],
+)
+def test_a_record_that_says_something_else(rundir: Rundir, change: object, reason: str) -> None:
+    record = GroupRecord.of_this_process(name=NAME, driver="x")
+    remember(rundir, record)
+    value = json.loads(file_of(rundir).read_text())
+    changed = value | change if isinstance(change, dict) else change
+    file_of(rundir).write_text(json.dumps(changed))
+
+    with pytest.raises(HostError, match="damaged record") as caught:
+        rundir.load(NAME)
+    assert reason in str(caught.value)
+    assert rundir.records() == []
+    assert rundir.orphans() == []
+    assert [damaged.path for damaged in rundir.damaged()] == [str(file_of(rundir))]
+    [line] = rundir.sweep()
+    assert reason in line
+    assert rundir.load(NAME) is None
+
+
+@pytest.mark.parametrize(
+    ("uid", "environ", "root"),
+    [
+        pytest.param(0, {"XDG_RUNTIME_DIR": "/run/user/0"}, "/run/cgmgr", id="root"),
+        pytest.param(2**31, {"XDG_RUNTIME_DIR": "/xdg/"}, "/xdg/cgmgr", id="a user"),
+    ],
+)
+def test_default_root(uid: int, environ: dict[str, str], root: str) -> None:
+    assert default_root(environ, uid) == root
+
+
+@pytest.mark.parametrize("environ", [{}, {"XDG_RUNTIME_DIR": ""}], ids=["unset", "empty"])
+def test_nowhere_to_keep_records(environ: dict[str, str]) -> None:
+    with pytest.raises(HostError, match="XDG_RUNTIME_DIR is not set") as caught:
+        default_root(environ, 2**31)
+
+    assert caught.value.hint == (
+        f"loginctl enable-linger {2**31} && export XDG_RUNTIME_DIR=/run/user/{2**31}"
+    )
