@@ -14,10 +14,18 @@ import time
 from cgmgr import freezer, members
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.driver import Request
-from cgmgr.errors import CgmgrError, ControllerUnavailable, GroupGone, NoSuchGroup
+from cgmgr.errors import (
+    CgmgrError,
+    ControllerUnavailable,
+    GroupBusy,
+    GroupGone,
+    NoSuchGroup,
+)
+from cgmgr.kernfs import join, parent_of
 from cgmgr.plan import Drift, Effect, Machine, Plan
 from cgmgr.record import Record
 from cgmgr.resources import Resources
+from cgmgr.stats import Reader, Stats, StatsError, pressure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +39,9 @@ if TYPE_CHECKING:
     from cgmgr.result import Result
     from cgmgr.rundir import Rundir
     from cgmgr.spawn import Placement, Process
-    from cgmgr.stats import Stats
 
+#: controllers whose counts are part of another's: v1's cpuacct counts what v2's cpu does
+STATS_FIELDS: Final = {"cpuacct": "cpu"}
 #: how long freeze, kill and delete may take unless told otherwise, in seconds
 TIMEOUT_S: Final = 10.0
 
@@ -48,7 +57,8 @@ class Group:
     """A group that exists.  Get one from `cgmgr.manager.Manager`.
 
     Attributes: `name` ("/cgmgr/x"), `host`, `driver` (its name is recorded), `paths` (hierarchy key
-    -> path there, "" is cgroup2), `resources` (what was asked for, None where it is not known).
+    -> path there, "" is cgroup2), `resources` (what was asked for, empty where it is not known),
+    `report` (what came of making it).
 
     As a context manager it is deleted at the end, with every process in it.
     """
@@ -68,6 +78,7 @@ class Group:
         self.driver = driver
         self.paths = dict(paths)
         self.resources = resources
+        self.report = Report()
         self._rundir = rundir
         self._directories: dict[str, Directory] = {}
 
@@ -153,17 +164,24 @@ class Group:
     def stats(self) -> Stats:
         """What the kernel counts, by controller.  A file that cannot be read is an entry of
         `Stats.errors`, never the end of the rest."""
-        from cgmgr.stats import collect
-
-        sources: dict[str, tuple[Directory, int]] = {}
-        for name in CONTROLLERS:
+        counted: dict[str, Any] = {}
+        errors: list[StatsError] = []
+        for name, controller in CONTROLLERS.items():
             hierarchy = self.host.holder(name)
-            if hierarchy is not None and hierarchy.key in self.paths:
-                sources[name] = (self.at(hierarchy.key), hierarchy.version)
+            if hierarchy is None or hierarchy.key not in self.paths:
+                continue
+            reader = Reader(self.at(hierarchy.key).try_read)
+            record = controller.stats(reader, hierarchy.version, self.host.facts)
+            errors += reader.errors
+            if record is not None:
+                field = STATS_FIELDS.get(name, name)
+                counted[field] = _filled(counted.get(field), record)
         v2 = self.host.v2
         if v2 is not None and v2.key in self.paths:
-            sources["cgroup"] = (self.at(v2.key), 2)
-        return collect(sources)
+            reader = Reader(self.at(v2.key).try_read)
+            counted["pressure"] = pressure(reader)
+            errors += reader.errors
+        return Stats(errors=tuple(errors), **counted)
 
     # -- who is in it
 
@@ -241,6 +259,7 @@ class Group:
                 self.driver.remove(self.name, observed).execute(self._machine())
             self.close()
             self._rundir.delete(self.name)
+        prune(self.host, self._rundir, self.name)
 
     # -- running things in it
 
@@ -319,6 +338,31 @@ class Group:
                 path=self.name,
             )
         return held
+
+
+def _filled(record: Record | None, more: Record) -> Record:
+    """One record of two that know different fields."""
+    return more if record is None else more.replace(**record.set_fields())
+
+
+def prune(host: Host, rundir: Rundir, name: str) -> None:
+    """Remove the groups above `name` that were made only to hold groups like it, once they are
+    empty; the first that somebody still uses, or asked for, ends it."""
+    parent = parent_of(name)
+    while parent != "/":
+        with rundir.lock(parent):
+            record = rundir.load(parent)
+            if record is None or not record.implicit:
+                return
+            for hierarchy in host.managed:
+                try:
+                    host.tree(hierarchy).rmdir(join(hierarchy.base, parent))
+                except GroupGone:
+                    continue
+                except GroupBusy:
+                    return
+            rundir.delete(parent)
+        parent = parent_of(parent)
 
 
 def asked_for(resources: Resources | None, words: Mapping[str, Any]) -> Resources:

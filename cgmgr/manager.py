@@ -15,8 +15,8 @@ from itertools import count
 from cgmgr import driver as drivers
 from cgmgr import kernfs, members
 from cgmgr.driver import Request
-from cgmgr.errors import CgmgrError, GroupBusy, GroupGone, NoSuchGroup, RequestError
-from cgmgr.group import TIMEOUT_S, Group, asked_for
+from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
+from cgmgr.group import TIMEOUT_S, Group, Report, asked_for, prune
 from cgmgr.host import Host
 from cgmgr.plan import Machine
 from cgmgr.record import Record
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any, Final
 
-    from cgmgr.driver import Driver
+    from cgmgr.driver import Driver, Observed
 
 #: the group below which names without a leading / are
 PARENT: Final = "/cgmgr"
 #: cgroup2 controllers that every group has, so that its use is counted; the others (cpuset resets
 #: the affinity of every task below it) are switched on where they are asked for
 ACCOUNTING: Final = ("cpu", "io", "memory", "pids")
+
+CREATE_TRIES: Final = 5
 
 _serial = count(1)
 
@@ -89,20 +91,46 @@ class Manager:
             threaded=threaded,
             best_effort=best_effort,
         )
+        record = self._record(request, ephemeral)
+        for attempt in range(CREATE_TRIES):
+            try:
+                return self._create(request, record)
+            except GroupGone:
+                # the parent was pruned by somebody between our look and our mkdir
+                if attempt == CREATE_TRIES - 1:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    def _create(self, request: Request, record: GroupRecord) -> Group:
         machine = Machine(self.host)
-        with self._locked(request.group):
+        with self.rundir.lock(request.group):
             observed = self.driver.observe(request)
             plan = self.driver.create(request, observed)
-            record = self._record(request, ephemeral)
             self.rundir.save(record)
             try:
                 plan.execute(machine)
+                record = record.replace(paths=self.driver.paths(request.group))
+                self.rundir.save(record)
+                self._remember_parents(observed)
             except BaseException:
                 self.rundir.delete(request.group)
                 raise
-            paths = self.driver.paths(request.group)
-            self.rundir.save(record.replace(paths=paths))
-        return self._group(record.replace(paths=paths), request.resources)
+        group = self._group(record, request.resources)
+        group.report = Report(
+            effects=tuple(machine.effects), refused=(*observed.skipped, *machine.refused)
+        )
+        return group
+
+    def _remember_parents(self, observed: Observed) -> None:
+        """Parents that this plan made are ours to prune, once nothing is below them."""
+        for name in sorted({name for names in observed.missing.values() for name in names}):
+            with self.rundir.lock(name):
+                if self.rundir.load(name) is None:
+                    self.rundir.save(
+                        GroupRecord.of_this_process(
+                            name=name, driver=self.driver.name, implicit=True
+                        )
+                    )
 
     def plan(self, name: str, resources: Resources | None = None, **words: Any) -> list[str]:
         """The lines of what `create` would do, or `update` if the group is there.  Changes
@@ -185,15 +213,7 @@ class Manager:
             observed = driver.observe(Request(group=name))
             driver.remove(name, observed).execute(Machine(self.host))
         self.rundir.delete(name)
-        self.prune(name)
-
-    def prune(self, name: str) -> None:
-        """Remove our own parent group once nothing is below it."""
-        if kernfs.parent_of(name) != PARENT:
-            return
-        for hierarchy in self.host.managed:
-            with contextlib.suppress(GroupGone, GroupBusy):
-                self.host.tree(hierarchy).rmdir(kernfs.join(hierarchy.base, PARENT))
+        prune(self.host, self.rundir, name)
 
     def _group(self, record: GroupRecord, resources: Resources) -> Group:
         return Group(
@@ -220,12 +240,6 @@ class Manager:
         if driver is None:
             driver = self._drivers[name] = drivers.load(name, self.host)
         return driver
-
-    @contextlib.contextmanager
-    def _locked(self, group: str) -> Generator[None]:
-        """The group's lock, and before it the parent's, which pruning takes too."""
-        with self.rundir.lock(kernfs.parent_of(group)), self.rundir.lock(group):
-            yield
 
 
 def full_name(name: str) -> str:

@@ -19,7 +19,14 @@ from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.controllers import raw_rows
 from cgmgr.controllers.base import FilterRow, Row, Scene
 from cgmgr.driver import Ancestor, Observed, Request
-from cgmgr.errors import GroupBusy, GroupGone, HostError, NameTaken, NoSuchGroup
+from cgmgr.errors import (
+    ControllerUnavailable,
+    GroupBusy,
+    GroupGone,
+    HostError,
+    NameTaken,
+    NoSuchGroup,
+)
 from cgmgr.host import IMPLICIT_ON_V2
 from cgmgr.plan import Enable, EnsureParent, MakeGroup, Plan, Step, Target, Write
 from cgmgr.resources import Resources
@@ -54,7 +61,7 @@ class Cgroupfs:
         here = tuple(h.key for h in self.host.managed if self._exists(h, group))
         scenes: dict[str, Scene] = {}
         skipped: list[CgmgrError] = []
-        for controller in _asked(request.resources, self.host):
+        for controller in self._asked(request.resources, here):
             try:
                 scenes[controller.NAME] = self._scene(controller, group, here)
             except HostError as error:
@@ -136,6 +143,16 @@ class Cgroupfs:
 
     # -- how observing is done
 
+    def _asked(self, resources: Resources, here: tuple[str, ...]) -> list[Controller]:
+        """The controllers to look at: those of the request, and a v1 cpuset, which starts empty."""
+        cpuset = self.host.holder("cpuset")
+        fills = cpuset is not None and cpuset.version == 1 and (not here or cpuset.key in here)
+        return [
+            controller
+            for name, controller in CONTROLLERS.items()
+            if controller.wants(resources) or (fills and name == "cpuset")
+        ]
+
     def _exists(self, hierarchy: Hierarchy, group: str) -> bool:
         return self.host.tree(hierarchy).exists(kernfs.join(hierarchy.base, group))
 
@@ -147,6 +164,15 @@ class Cgroupfs:
         """What the controller asked to see, of the group and of the nearest group above that
         exists."""
         hierarchy = self.host.need(controller.NAME)
+        if here and hierarchy.key not in here:
+            raise ControllerUnavailable(
+                f"group {group} has no {controller.NAME}: it is not in {hierarchy.mountpoint}",
+                controller=controller.NAME,
+                missing_at=hierarchy.mountpoint,
+                operation="set",
+                path=group,
+                hint=f"mkdir -p {hierarchy.mountpoint}{kernfs.join(hierarchy.base, group)}",
+            )
         tree = self.host.tree(hierarchy)
         wanted = controller.observe(hierarchy.version, self.host.facts)
         path = kernfs.join(hierarchy.base, group)
@@ -294,18 +320,6 @@ class Cgroupfs:
         scene = Scene(version=2, new=not observed.here, where=observed.group)
         for row in raw_rows(request.resources, scene):
             yield Write(target=target, row=row, optional=request.best_effort)
-
-
-def _asked(resources: Resources, host: Host) -> list[Controller]:
-    """The controllers to look at: those of the request, and a v1 cpuset always, which starts
-    empty."""
-    cpuset = host.holder("cpuset")
-    fills = cpuset is not None and cpuset.version == 1
-    return [
-        controller
-        for name, controller in CONTROLLERS.items()
-        if controller.wants(resources) or (fills and name == "cpuset")
-    ]
 
 
 def _step(target: Target, row: Row, scene: Scene, request: Request) -> Step:

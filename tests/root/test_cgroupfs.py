@@ -281,15 +281,28 @@ def test_a_freeze_that_does_not_come_is_thawed_again(
     assert group.state == freezer.THAWED
 
 
-FORKING = (
-    "for i in 1 2 3 4 5 6 7 8; do (trap '' TERM HUP INT; while :; do sleep 0.01; done) & done; wait"
-)
+FORKING = """
+read gate
+for i in 1 2 3 4 5 6 7 8; do (trap '' TERM HUP INT; while :; do sleep 0.01; done) & done
+echo ready; wait
+"""
+
+
+def forking_in(group: Group) -> subprocess.Popen[bytes]:
+    """A shell whose children fork all the time, all of them in the group."""
+    shell = subprocess.Popen(["sh", "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    group.add(shell.pid)
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    shell.stdin.close()
+    assert shell.stdout.readline() == b"ready\n"
+    shell.stdout.close()
+    return shell
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["running", "frozen"])
 def test_killing_misses_nobody(group: Group, frozen: bool) -> None:
-    shell = subprocess.Popen(["sh", "-c", FORKING], start_new_session=True)
-    group.add(shell.pid)
+    shell = forking_in(group)
     if frozen:
         group.freeze()
 
@@ -304,8 +317,7 @@ def test_killing_without_cgroup_kill(group: Group, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         kernfs.Directory, "has", lambda d, file: file != "cgroup.kill" and real(d, file)
     )
-    shell = subprocess.Popen(["sh", "-c", FORKING], start_new_session=True)
-    group.add(shell.pid)
+    shell = forking_in(group)
 
     group.kill()
     assert shell.wait() == -signal.SIGKILL
