@@ -1,0 +1,56 @@
+"""What the launcher and a container's first process say to each other.
+
+Law: the messages and what they carry; neither side's acts.  They go over a `cgmgr.channel`.
+
+L is the launcher, I the container's first process, forked by the spawner into its namespaces and
+groups and not executing anything yet.
+
+    1. (start)   L to I   the steps and the program, as the data of the start itself
+    2. TERMINAL  I to L   only with a terminal: the descriptor of its master
+    3. CREATED   I to L   every step is done; I waits
+    4. START     L to I   go on.  The end of L's side instead means: nobody wants this any more
+    5. EXECUTES  I to L   peaks are reset, to these values; the next thing is exec
+    6. (end)              I has executed: exec closed its side
+    7. FAILED    I to L   instead of 2, 3, 5 or 6: what could not be done, errno, the words; I ends
+"""
+
+from __future__ import annotations
+
+import marshal
+
+from cgmgr.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final
+
+    from .steps import Step
+
+TERMINAL: Final = "terminal"
+CREATED: Final = "created"
+START: Final = "start"
+EXECUTES: Final = "executes"
+FAILED: Final = "failed"
+
+
+class Program(Record):
+    """What is executed at the end.  `die_with_launcher` has the kernel kill it when the thread that
+    started it dies (PR_SET_PDEATHSIG)."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    die_with_launcher: bool = False
+
+
+def encode(steps: Sequence[Step], program: Program) -> bytes:
+    """Steps and program as the data of a start."""
+    plain = tuple((type(step).__name__, step.set_fields()) for step in steps)
+    return marshal.dumps((plain, program.set_fields()))
+
+
+def decode(data: bytes, kinds: dict[str, type[Step]]) -> tuple[list[Step], Program]:
+    """The other side of `encode`; `kinds` are the steps there are, by name."""
+    plain, program = marshal.loads(data)
+    steps = [kinds[name](**fields) for name, fields in plain]
+    return steps, Program(**program)

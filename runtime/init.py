@@ -1,0 +1,153 @@
+"""A container's first process, from its fork until it executes the program.
+
+Law: called in a clone of the spawner, which imported this module before: nothing is executed, no
+thread or process is started, and only the standard library and modules of this folder that need
+nothing else are used.  It decides nothing; it executes steps, reports, waits, and executes.
+
+By now it is in its groups and namespaces, in a session and with a keyring of its own, signals are
+at their defaults, and only standard input, output and error and the descriptors handed to it are
+open: the launcher's channel first (`cgmgr.runtime.handshake`), then files of groups whose peak is
+to be reset.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import signal
+
+from cgmgr import linux
+from cgmgr.channel import receive, send
+
+from . import console, identity, overlay, steps
+from .handshake import CREATED, EXECUTES, FAILED, START, TERMINAL, decode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Final, NoReturn
+
+    from .handshake import Program
+    from .steps import Step
+
+#: every step there is, by name, as `handshake.encode` writes it
+KINDS: Final = {
+    kind.__name__: kind
+    for module in (steps, overlay, identity, console)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, steps.Step) and kind is not steps.Step
+}
+
+EXEC: Final = "exec"
+PREPARE: Final = "prepare the first process"
+#: what is left when nobody can be told; a container engine's own failure
+STATUS_FAILED: Final = 125
+#: execvp(3) goes on to the next folder of PATH after these
+_NEXT_FOLDER: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES})
+#: a peak that this kernel cannot reset (memory.peak before 6.12)
+_NO_RESET: Final = frozenset({errno.EINVAL, errno.EBADF, errno.EACCES})
+
+
+class Failed(Exception):
+    """Something could not be done; `what` is a step's description, or `EXEC` and the program."""
+
+    def __init__(self, what: str, error: OSError) -> None:
+        super().__init__(what)
+        self.what = what
+        self.error = error
+
+
+def main(data: bytes, descriptors: list[int]) -> NoReturn:
+    """The entry that the spawner calls.  Never returns."""
+    channel = _socket.socket(fileno=descriptors[0])
+    try:
+        _live(data, channel, descriptors[1:])
+    except Failed as failed:
+        error = failed.error
+        path = os.fsdecode(error.filename) if error.filename is not None else ""
+        words = error.strerror or ""
+        send(channel, (FAILED, failed.what, error.errno or 0, words, path))
+    except BaseException as error:  # noqa: BLE001 - the launcher is told whatever it was
+        send(channel, (FAILED, PREPARE, 0, f"{type(error).__name__}: {error}", ""))
+    finally:
+        os._exit(STATUS_FAILED)
+
+
+def _live(data: bytes, channel: _socket.socket, peaks: Sequence[int]) -> NoReturn:
+    # Until exec nobody in the container may trace this process or open its descriptors
+    # (CVE-2016-9962); and all that is open now is closed by exec.
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    linux.close_range(3, flags=linux.CLOSE_RANGE_CLOEXEC)
+    planned, program = decode(data, KINDS)
+    if program.die_with_launcher:
+        _die_with_launcher()
+    _furnish(planned, channel)
+    if program.die_with_launcher:
+        _die_with_launcher()  # a change of user clears it
+    send(channel, (CREATED,))
+    message, _ = receive(channel)
+    if message != (START,):
+        os._exit(STATUS_FAILED)
+    send(channel, (EXECUTES, [_reset(fd) for fd in peaks]))
+    _execute(program)
+
+
+def _die_with_launcher() -> None:
+    """A launcher that is dead by now is seen as the end of its side of the channel."""
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _furnish(planned: Iterable[Step], channel: _socket.socket) -> None:
+    stage = steps.Stage(lambda fd: send(channel, (TERMINAL,), (fd,)))
+    for step in planned:
+        try:
+            step.execute(stage)
+        except OSError as error:
+            raise Failed(step.describe(), error) from error
+
+
+def _reset(fd: int) -> int:
+    """Reset a peak; what it says now, -1 where it is not a number."""
+    try:
+        os.write(fd, b"0")
+    except OSError as error:
+        if error.errno not in _NO_RESET:
+            raise Failed("reset peak", error) from error
+    text = os.pread(fd, 32, 0).strip()
+    return int(text) if text.isdigit() else -1
+
+
+def _execute(program: Program) -> NoReturn:
+    """execvpe(3) with the container's PATH; an empty entry of it is not the current folder."""
+    argv = [os.fsencode(word) for word in program.argv]
+    env = dict(os.fsencode(pair).split(b"=", 1) for pair in program.env)
+    found: OSError | None = None
+    for path in _candidates(argv[0], env):
+        try:
+            os.execve(path, argv, env)
+        except OSError as error:
+            error.filename = path
+            error = _explained(error)
+            if error.errno not in _NEXT_FOLDER:
+                raise Failed(EXEC, error) from error
+            if found is None or error.errno == errno.EACCES:
+                found = error
+    missing = OSError(errno.ENOENT, "executable file not found in $PATH", os.fsdecode(argv[0]))
+    if b"/" not in argv[0] and (found is None or found.errno != errno.EACCES):
+        raise Failed(EXEC, missing)
+    raise Failed(EXEC, found or missing)
+
+
+def _candidates(program: bytes, env: dict[bytes, bytes]) -> tuple[bytes, ...]:
+    if b"/" in program:
+        return (program,)
+    folders = env.get(b"PATH", os.fsencode(os.defpath)).split(b":")
+    return tuple(folder + b"/" + program for folder in folders if folder)
+
+
+def _explained(error: OSError) -> OSError:
+    """execve says ENOENT also of a program that is there and whose interpreter is not."""
+    if error.errno == errno.ENOENT and os.path.exists(error.filename):
+        return OSError(errno.ENOENT, "its interpreter is missing", error.filename)
+    return error

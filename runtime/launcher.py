@@ -1,0 +1,318 @@
+"""A container, from the launcher's side: made, started, waited for, and taken away.
+
+Law: nothing is decided here about what a container is (`cgmgr.runtime.spec`, `compile`) and nothing
+is done in it (`cgmgr.runtime.init`).  Groups arrive as a `Placement`; no driver is known.  Whatever
+raises, ^C too, leaves no process, no bundle and no record; what a killed launcher leaves is for
+`cgmgr.runtime.collect`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from cgmgr import channel, spawn
+from cgmgr.errors import CgmgrError, KernelError, NameTaken
+from cgmgr.owner import Owner
+from cgmgr.record import Record
+from cgmgr.rundir import default_root
+from cgmgr.spawn import Placement, SpawnRequest
+
+from . import bundle, cgroups, compile, handshake, spec, terminal
+from .state import ContainerRecord, Containers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Final, Self
+
+    from cgmgr.host import Host
+    from cgmgr.process import Ended, Process
+
+    from .compile import Setup
+
+ENTRY: Final = "cgmgr.runtime.init:main"
+#: the operation of an error that says why the command itself could not be executed
+EXEC: Final = "exec"
+
+
+class Launch(Record):
+    """Where and how a container is run, as opposed to what it is.
+
+    `store` holds its directory, `run_root` its record.  With `die_with_launcher` the kernel kills
+    it when the thread that started it dies, and with it all that runs in it.
+    """
+
+    host: Host
+    placement: Placement = Placement()
+    stdin: int = 0
+    stdout: int = 1
+    stderr: int = 2
+    store: str = bundle.DEFAULT_STORE
+    run_root: str = ""
+    die_with_launcher: bool = False
+
+    @property
+    def containers(self) -> Containers:
+        return Containers(self.run_root or default_root())
+
+
+class Init:
+    """A container's first process, furnished and waiting for `start`.
+
+    `terminal` is the master of its terminal, -1 without one; `floors` are the peaks as they were
+    right before its program was executed, in the order of `Placement.reset_fds`.
+    """
+
+    def __init__(self, process: Process, talk: _socket.socket) -> None:
+        self.process = process
+        self.terminal = -1
+        self.floors: tuple[int, ...] | None = None
+        self._talk = talk
+
+    def wait_created(self) -> None:
+        """Return once every step is done.  Raises what could not be, with errno."""
+        while True:
+            message = self._receive()
+            if message is None:
+                raise self._lost()
+            if message[0] == handshake.CREATED:
+                return
+
+    def start(self) -> None:
+        """Let it execute the program; raises `KernelError` with operation "exec" if it cannot."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            channel.send(self._talk, (handshake.START,))
+        while self._receive() is not None:
+            pass
+        self._talk.close()
+
+    def abort(self) -> None:
+        """Kill it, whatever it is at, and let go of everything."""
+        self.process.kill()
+        self.process.wait_ended()
+        self.close()
+
+    def close(self) -> None:
+        """Close our descriptors; twice does no harm."""
+        self._talk.close()
+        if self.terminal >= 0:
+            os.close(self.terminal)
+            self.terminal = -1
+        self.process.close()
+
+    def _receive(self) -> tuple[Any, ...] | None:
+        try:
+            message, fds = channel.receive(self._talk)
+        except ConnectionResetError:  # it ended with something of ours unread
+            return None
+        if message is None:
+            return None
+        if message[0] == handshake.TERMINAL:
+            (self.terminal,) = fds
+        elif message[0] == handshake.EXECUTES:
+            self.floors = tuple(message[1])
+        elif message[0] == handshake.FAILED:
+            raise _failure(*message[1:])
+        return message
+
+    def _lost(self) -> CgmgrError:
+        ended = self.process.wait_ended()
+        how = f"signal {ended.signal}" if ended.signal is not None else f"status {ended.exit}"
+        return KernelError(
+            f"the container's first process ended with {how} before it was furnished",
+            operation="make container",
+            value=str(ended.returncode),
+            errno=errno.ECANCELED,
+        )
+
+
+def _failure(what: str, number: int, words: str, path: str) -> KernelError:
+    """The error of ours for a step that failed."""
+    operation = EXEC if what == EXEC else "make container"
+    subject = path if what == EXEC else what
+    about = f" ({path})" if path and path not in subject else ""
+    reason = words[:1].lower() + words[1:]
+    return KernelError(
+        f"{what if what == EXEC else 'make container'}: {subject}{about}: {reason}",
+        operation=operation,
+        path=path or None,
+        value=what,
+        errno=number,
+        hint=next(
+            (hint for start, of, hint in _HINTS if what.startswith(start) and number == of), None
+        ),
+    )
+
+
+#: what a step begins with, errno, and what helps
+_HINTS: Final = (
+    (
+        "cd ",
+        errno.EINVAL,
+        "the store must lie on a file system that can hold an overlay's changes, such as ext4, "
+        "xfs, btrfs or tmpfs; dmesg | tail says more",
+    ),
+    ("write ", errno.EACCES, "an oom score below the present one needs CAP_SYS_RESOURCE"),
+    ("prlimit ", errno.EPERM, "a limit above the present hard one needs CAP_SYS_RESOURCE"),
+)
+
+
+def compiled(config: Mapping[str, Any], bundle_path: str, host: Host) -> Setup:
+    """What a config.json comes to on this host.  Raises `RequestError`."""
+    facts = compile.observe(config, bundle_path, cgroups.hierarchies(host))
+    return compile.compile_config(config, bundle_path, facts)
+
+
+def create(setup: Setup, launch: Launch) -> Init:
+    """Start a container's first process and have it furnish the container; nothing of the program
+    runs yet.  Raises `KernelError` and what `cgmgr.spawn.start` raises; no process is left then."""
+    program = setup.program.replace(die_with_launcher=launch.die_with_launcher)
+    ours, theirs = channel.pair()
+    peaks = launch.placement.reset_fds
+    try:
+        process = spawn.start(
+            SpawnRequest(
+                entry=ENTRY,
+                data=handshake.encode(setup.steps, program),
+                stdin=launch.stdin,
+                stdout=launch.stdout,
+                stderr=launch.stderr,
+                pass_fds=(theirs.fileno(), *peaks),
+                # these are reset when the container is made, not before
+                placement=launch.placement.replace(reset_fds=()),
+                new_session=True,
+                clone_flags=setup.clone_flags,
+            )
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    init = Init(process, ours)
+    try:
+        init.wait_created()
+    except BaseException:
+        init.abort()
+        raise
+    return init
+
+
+class Container:
+    """A container in the store.  Use `Container.create`, as a context manager or with `remove`.
+
+    `id`; `bundle`, its directory; `config`, its config.json; `init`, its first process.
+    """
+
+    def __init__(self, name: str, config: Mapping[str, Any], launch: Launch) -> None:
+        self.id = name
+        self.config = config
+        self.bundle = f"{launch.store}/{name}"
+        self._launch = launch
+        self._held = -1
+        self._init: Init | None = None
+
+    @classmethod
+    def create(cls, request: spec.ContainerRequest, launch: Launch) -> Self:
+        """Make a container, all but executing its program.
+
+        Raises `RequestError` before anything is made, `NameTaken`; `KernelError` and others when it
+        cannot be made: nothing is left then.
+        """
+        config = spec.build(request, launch.store)
+        setup = compiled(config, f"{launch.store}/{request.id}", launch.host)
+        container = cls(request.id, config, launch)
+        container._claim()
+        try:
+            container._make(spec.layers(request), setup)
+        except BaseException:
+            container.remove()
+            raise
+        return container
+
+    @property
+    def init(self) -> Init:
+        if self._init is None:
+            raise AssertionError("the container has no first process")
+        return self._init
+
+    @property
+    def process(self) -> Process:
+        """The first process: wait for it, signal it."""
+        return self.init.process
+
+    def start(self) -> None:
+        """Execute the program.  Raises `KernelError` with operation "exec" and errno ENOENT,
+        EACCES, ENOEXEC, ...; the container is then to be removed."""
+        self.init.start()
+
+    def remove(self) -> None:
+        """Kill what runs, and take everything away; twice does no harm."""
+        if self._init is not None:
+            self._init.abort()
+            self._init = None
+        containers = self._launch.containers
+        with containers.lock(self.id):
+            bundle.remove(self.bundle)
+            containers.remove(self.id)
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.remove()
+
+    def _claim(self) -> None:
+        """Take the name, by the record that says who has it."""
+        containers = self._launch.containers
+        with containers.lock(self.id):
+            if containers.load(self.id) is not None:
+                raise NameTaken(
+                    f"container {self.id!r} is there already",
+                    operation="make container",
+                    path=containers.path_of(self.id),
+                    value=self.id,
+                    errno=errno.EEXIST,
+                    hint="cgmgr gc, if nothing uses it",
+                )
+            containers.save(ContainerRecord.of_this_process(self.id, self.bundle))
+
+    def _make(self, lowers: Sequence[str], setup: Setup) -> None:
+        bundle.prepare_store(self._launch.store)
+        bundle.make(self._launch.store, self.id, self.config, tuple(lowers))
+        self._held = bundle.hold(self.bundle)
+        self._init = create(setup, self._launch)
+        containers = self._launch.containers
+        with containers.lock(self.id):
+            record = containers.load(self.id)
+            if record is not None:
+                pid = self._init.process.pid
+                containers.save(record.replace(init=Owner.of(pid)))
+
+
+def run_container(request: spec.ContainerRequest, launch: Launch) -> Ended:
+    """Run a container from beginning to end, and take it away again.
+
+    With a terminal, `launch.stdin` is put into raw mode where it is one, and what goes in and out
+    is relayed.  Raises what `Container.create` and `Container.start` raise.
+    """
+    with Container.create(request, launch) as container:
+        return attend(container, launch)
+
+
+def attend(container: Container, launch: Launch) -> Ended:
+    """Start a container, relay its terminal if it has one, and wait for its end."""
+    init = container.init
+    if init.terminal < 0:
+        container.start()
+        return init.process.wait_ended()
+    with terminal.following(init.terminal, launch.stdin), terminal.raw(launch.stdin):
+        container.start()
+        terminal.relay(init.terminal, launch.stdin, launch.stdout, init.process.pidfd)
+    return init.process.wait_ended()

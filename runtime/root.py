@@ -1,0 +1,138 @@
+"""The directory that becomes a container's "/", open, and paths in it.
+
+Law: every path is resolved by the kernel within the open directory (openat2, RESOLVE_IN_ROOT): an
+absolute link starts at that directory, `..` stops there, and magic links of /proc are refused, so
+nothing that a root file system holds can lead out of it.  Failures are `OSError` whose filename is
+the path as the container sees it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+
+from cgmgr import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_INSIDE: Final = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
+_EXACT: Final = _INSIDE | linux.RESOLVE_NO_SYMLINKS
+#: path_resolution(7)
+_MAX_LINKS: Final = 40
+
+
+class Root:
+    """An open root directory.  Descriptors that methods return are the caller's to close."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def open(self, path: str, flags: int = os.O_PATH) -> int:
+        """A descriptor of what is there, links followed inside the root."""
+        return self._openat2(path, flags, _INSIDE)
+
+    def open_exact(self, path: str, flags: int = os.O_PATH) -> int:
+        """As `open`, but ELOOP where any component is a symbolic link."""
+        return self._openat2(path, flags, _EXACT)
+
+    def kind(self, path: str) -> int | None:
+        """The file type (stat.S_IFMT) of what is there, links followed; None where nothing is."""
+        try:
+            fd = self.open(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return stat.S_IFMT(os.fstat(fd).st_mode)
+        finally:
+            os.close(fd)
+
+    def ensure(self, path: str, *, directory: bool) -> int:
+        """An O_PATH descriptor of a directory or of a file, made where it is missing.
+
+        Links are resolved inside the root, dangling ones too: their target is made.  Raises ENOTDIR
+        or EISDIR where something of the other kind is there.
+        """
+        try:
+            fd = self.open(path)
+        except FileNotFoundError:
+            fd = self._make(path, directory)
+        wrong = stat.S_ISDIR(os.fstat(fd).st_mode) != directory
+        if wrong:
+            os.close(fd)
+            number = errno.ENOTDIR if directory else errno.EISDIR
+            raise OSError(number, os.strerror(number), path)
+        return fd
+
+    def _make(self, path: str, directory: bool) -> int:
+        """Walk as path_resolution(7) does, making what is missing on the way."""
+        pending = _components(path)[::-1]
+        done: list[str] = []
+        links = 0
+        while pending:
+            name = pending.pop()
+            if name == "..":
+                del done[-1:]
+                continue
+            target = self._link_at(done, name, path, last_is_directory=directory or bool(pending))
+            if target is None:
+                done.append(name)
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
+                done.clear()
+            pending += _components(target)[::-1]
+        return self._openat2("/".join(done), os.O_PATH, _EXACT)
+
+    def _link_at(
+        self, done: list[str], name: str, path: str, *, last_is_directory: bool
+    ) -> str | None:
+        """The link's target if `name` is one; else None, after making it where it is missing."""
+        try:
+            fd = self._openat2("/".join((*done, name)), os.O_PATH | os.O_NOFOLLOW, _EXACT)
+        except FileNotFoundError:
+            self._make_one(done, name, path, last_is_directory)
+            return None
+        try:
+            return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+
+    def _make_one(self, done: list[str], name: str, path: str, directory: bool) -> None:
+        parent = self._openat2("/".join(done), os.O_PATH | os.O_DIRECTORY, _EXACT)
+        try:
+            if directory:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            else:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                os.close(os.open(name, flags, 0o644, dir_fd=parent))
+        except OSError as error:
+            error.filename = path
+            raise
+        finally:
+            os.close(parent)
+
+    def _openat2(self, path: str, flags: int, resolve: int) -> int:
+        try:
+            return linux.openat2(self.fd, path.lstrip("/") or ".", flags, resolve)
+        except OSError as error:
+            # errno decides the class, which OSError() picks when it is made
+            raise OSError(
+                error.errno, os.strerror(error.errno or 0), "/" + path.lstrip("/")
+            ) from None
+
+
+def clean(path: str) -> str:
+    """A container's path without `.`, `..`, `//` and a trailing `/`; relative ones start at "/"."""
+    return "/" + posixpath.normpath("/" + path).lstrip("/")
+
+
+def _components(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]

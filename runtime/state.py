@@ -1,0 +1,89 @@
+"""What is remembered of containers between commands: one record and one lock a container.
+
+Law: no process is started or ended here, and no container's files are touched.  How records and
+locks are kept is `cgmgr.statedir`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cgmgr import owner
+from cgmgr.owner import Owner
+from cgmgr.record import Record
+from cgmgr.statedir import Folder, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, Self
+
+FOLDER: Final = "containers"
+
+
+class ContainerRecord(Record):
+    """One container.  `bundle` is its directory; `launcher` the process that made it and takes it
+    away again, `init` its first process, None until there is one."""
+
+    id: str
+    bundle: str
+    launcher: Owner
+    init: Owner | None = None
+    created_usec: int = 0
+
+    @classmethod
+    def of_this_process(cls, name: str, bundle: str) -> Self:
+        """A record that begins now."""
+        return cls(id=name, bundle=bundle, launcher=Owner.of(), created_usec=time.time_ns() // 1000)
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether nobody is going to take it away any more."""
+        return not owner.alive(self.launcher)
+
+    @property
+    def running(self) -> bool:
+        """Whether its first process is there."""
+        return self.init is not None and owner.alive(self.init)
+
+
+class Containers(Folder):
+    """The records and locks of containers below a state root."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root, FOLDER)
+
+    def parse(self, encoded: str, value: Any) -> ContainerRecord:
+        fields = {name: value[name] for name in ("id", "bundle", "created_usec")}
+        kinds = {"id": str, "bundle": str, "created_usec": int}
+        if any(type(fields[name]) is not kind for name, kind in kinds.items()):
+            raise ValueError("a field is of another type")
+        if encode(fields["id"]) != encoded or not os.path.isabs(fields["bundle"]):
+            raise ValueError(f"it is the record of {fields['id']!r}")
+        init = value.get("init")
+        return ContainerRecord(
+            launcher=Owner(**value["launcher"]),
+            init=Owner(**init) if init is not None else None,
+            **fields,
+        )
+
+    def load(self, name: str) -> ContainerRecord | None:
+        """The container's record, None if there is none; `HostError` if it is damaged."""
+        record: ContainerRecord | None = self.read(name)
+        return record
+
+    def save(self, record: ContainerRecord) -> None:
+        """Replace the container's record.  The caller holds its lock."""
+        self.write(record.id, _plain(record))
+
+    def records(self) -> list[ContainerRecord]:
+        """Every container whose record can be read."""
+        return [entry for _, entry in self.entries() if isinstance(entry, ContainerRecord)]
+
+
+def _plain(record: ContainerRecord) -> dict[str, Any]:
+    value = {field: getattr(record, field) for field in record.__fields__}
+    for field in ("launcher", "init"):
+        one: Owner | None = value[field]
+        value[field] = one and {name: getattr(one, name) for name in one.__fields__}
+    return value
