@@ -109,15 +109,26 @@ def kill_all(directories: Sequence[Directory], deadline: float) -> None:
     v1 a frozen task does not die until then.  Raises `DeadlineExceeded`.
     """
     for directory in directories:
-        with contextlib.suppress(GroupGone):
-            if directory.has("cgroup.kill"):
-                directory.write("cgroup.kill", "1")
+        _kill_at_once(directory)
     while members := everyone(directories):
         if time.monotonic() >= deadline:
             wait_empty(directories, deadline)
         with _frozen(directories, deadline):
             send(members, directories, signal.SIGKILL)
         _wait_for_exits(members, min(max(deadline - time.monotonic(), 0), ROUND_S))
+
+
+def _kill_at_once(directory: Directory) -> None:
+    if not directory.has("cgroup.kill"):
+        return
+    try:
+        directory.write("cgroup.kill", "1")
+    except GroupGone:
+        return
+    except CgmgrError as error:
+        # a threaded group cannot kill: its processes have threads elsewhere (cgroup-v2.rst)
+        if error.errno != errno.EOPNOTSUPP:
+            raise
 
 
 def send(members: Sequence[int], directories: Sequence[Directory], number: int) -> None:

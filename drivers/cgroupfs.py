@@ -258,7 +258,12 @@ class Cgroupfs:
             if name not in IMPLICIT_ON_V2 and (name in request.enable or name in observed.scenes)
         ]
         for above in observed.ancestors:
-            lacking = tuple(name for name in wanted if name not in above.enabled)
+            domain = request.threaded and above is observed.ancestors[-1]
+            lacking = tuple(
+                name
+                for name in wanted
+                if name not in above.enabled and (not domain or name in THREADED)
+            )
             if not lacking:
                 continue
             target = Target(group=above.name, key=hierarchy.key)
@@ -287,15 +292,20 @@ class Cgroupfs:
         below_threaded = parent is not None and parent.kind in ("threaded", "domain invalid")
         if not request.threaded and not below_threaded:
             return
-        domain_only = sorted(set(observed.scenes) - THREADED - {"devices", "freezer"})
-        if domain_only:
-            raise HostError(
-                f"group {observed.group} is threaded, and cannot have {', '.join(domain_only)}",
-                operation="create group",
-                path=observed.group,
-                errno=errno.EOPNOTSUPP,
-                hint="set them on the domain group above it",
-            )
+        asked = set(observed.scenes) - {"devices", "freezer"}
+        enabled = set(parent.enabled) if parent is not None and not parent.root else set()
+        for domain_only, why, hint in (
+            (asked - THREADED, "is threaded, and cannot have", "set it on the domain group above"),
+            (enabled - THREADED, "cannot be threaded: the group above hands on", "use another one"),
+        ):
+            if domain_only:
+                raise HostError(
+                    f"group {observed.group} {why} {', '.join(sorted(domain_only))}",
+                    operation="create group",
+                    path=observed.group,
+                    errno=errno.EOPNOTSUPP,
+                    hint=hint,
+                )
         row = Row(controller="cgroup", file="cgroup.type", value="threaded")
         yield Write(target=target, row=row)
 

@@ -1,0 +1,236 @@
+"""The cgroupfs driver on recorded hosts: what it writes, and what a failure leaves."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cgmgr import freezer
+from cgmgr.errors import CgmgrError, ControllerUnavailable, GroupBusy, HostError
+from cgmgr.host import Host
+from cgmgr.manager import Manager
+from cgmgr.rundir import Rundir
+from tests.fakefs import FakeHost, unpack
+
+HOSTS = sorted(path.stem for path in (Path(__file__).parent.parent / "hosts").glob("*.tree"))
+
+WORDS: dict[str, Any] = {
+    "memory": "64M",
+    "swap": "16M",
+    "cpus": 0.5,
+    "cpu_weight": 200,
+    "pids": 20,
+    "cpuset": "0",
+    "mems": "0",
+}
+
+UNIFIED = [
+    ("", "/", "cgroup.subtree_control", "+cpuset +cpu +io"),
+    ("", "/cgmgr", "cgroup.subtree_control", "+cpuset +cpu +io +memory +pids"),
+    ("", "/cgmgr/x", "cpuset.cpus", "0"),
+    ("", "/cgmgr/x", "cpuset.mems", "0"),
+    ("", "/cgmgr/x", "cpu.weight", "200"),
+    ("", "/cgmgr/x", "cpu.max", "50000 100000"),
+    ("", "/cgmgr/x", "memory.swap.max", "16777216"),
+    ("", "/cgmgr/x", "memory.max", "67108864"),
+    ("", "/cgmgr/x", "pids.max", "20"),
+]
+CO_MOUNTED = [
+    ("cpuset", "/cgmgr", "cpuset.cpus", "0-1"),
+    ("cpuset", "/cgmgr", "cpuset.mems", "0"),
+    ("cpuset", "/cgmgr/x", "cpuset.cpus", "0"),
+    ("cpuset", "/cgmgr/x", "cpuset.mems", "0"),
+    ("cpu,cpuacct", "/cgmgr/x", "cpu.shares", "2451"),
+    ("cpu,cpuacct", "/cgmgr/x", "cpu.cfs_period_us", "100000"),
+    ("cpu,cpuacct", "/cgmgr/x", "cpu.cfs_quota_us", "50000"),
+    ("memory", "/cgmgr/x", "memory.limit_in_bytes", "67108864"),
+    ("memory", "/cgmgr/x", "memory.memsw.limit_in_bytes", "83886080"),
+    ("pids", "/cgmgr/x", "pids.max", "20"),
+]
+SEPARATE = [(key.replace("cpu,cpuacct", "cpu"), *rest) for key, *rest in CO_MOUNTED]
+#: hugetlb and pids are cgroup2's there, beside the rest on v1
+MIXED = [
+    *CO_MOUNTED[:2],
+    ("", "/", "cgroup.subtree_control", "+pids"),
+    ("", "/cgmgr", "cgroup.subtree_control", "+pids"),
+    *CO_MOUNTED[2:-1],
+    ("", "/cgmgr/x", "pids.max", "20"),
+]
+
+WRITES = {
+    "debian12-unified": UNIFIED,
+    "debian12-unified-bfq": UNIFIED,
+    "debian12-legacy": CO_MOUNTED,
+    "debian12-hybrid": CO_MOUNTED,
+    "debian12-mixed": MIXED,
+    "linux618-hybrid": SEPARATE,
+    "linux618-hybrid-net": SEPARATE,
+}
+
+
+def managed(host: Host, tmp_path: Path) -> Manager:
+    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> FakeHost:
+    return unpack(request.param, tmp_path / "host")
+
+
+@pytest.fixture
+def manager(host: FakeHost, tmp_path: Path) -> Manager:
+    return managed(host, tmp_path)
+
+
+def snapshot(host: FakeHost) -> dict[str, str]:
+    """Every file of every hierarchy, so that what a failure leaves is seen."""
+    found: dict[str, str] = {}
+    for hierarchy in host.managed:
+        for path in sorted(Path(hierarchy.mountpoint).rglob("*")):
+            found[str(path)] = path.read_text() if path.is_file() else "(group)"
+    return found
+
+
+def test_every_recorded_host_has_its_golden_writes() -> None:
+    assert sorted(WRITES) == HOSTS
+
+
+def test_what_is_written(manager: Manager, host: FakeHost, request: pytest.FixtureRequest) -> None:
+    group = manager.create("x", **WORDS)
+
+    (name,) = (name for name in HOSTS if f"[{name}]" in request.node.name)
+    assert host.writes == [tuple(write) for write in WRITES[name]]
+    assert group.diff() == []
+    assert set(group.paths) == {hierarchy.key for hierarchy in host.managed}
+
+
+def test_a_plan_says_what_will_be_written(manager: Manager, host: FakeHost) -> None:
+    before = snapshot(host)
+    lines = manager.plan("x", **WORDS)
+    assert snapshot(host) == before
+    assert host.writes == []
+
+    manager.create("x", **WORDS)
+    trees = {hierarchy.key: hierarchy.mountpoint for hierarchy in host.managed}
+    assert [line for line in lines if line.startswith("write ")] == [
+        f"write {value} > {trees[key]}{path.rstrip('/')}/{file}"
+        for key, path, file, value in host.writes
+    ]
+
+
+def test_every_single_failure_leaves_everything_as_it_was(manager: Manager, host: FakeHost) -> None:
+    manager.create("probe", **WORDS).delete()
+    before = snapshot(host)
+    host.writes.clear()
+    manager.create("x", **WORDS)
+    writes = list(host.writes)
+    manager.open("x").delete()
+    assert snapshot(host) == before
+
+    for _, path, file, _ in writes:
+        host.fail(path, file, errno.EIO)
+        with pytest.raises(CgmgrError):
+            manager.create("x", **WORDS)
+        host.faults.clear()
+        assert snapshot(host) == before, f"after {file} of {path} failed"
+        assert manager.rundir.records() == []
+
+
+def test_every_single_failure_of_an_update_puts_the_old_values_back(
+    manager: Manager, host: FakeHost
+) -> None:
+    changes = {"memory": "32M", "swap": "8M", "cpus": 1.5, "cpu_weight": 50, "pids": 10}
+    group = manager.create("x", **WORDS)
+    before = snapshot(host)
+    host.writes.clear()
+    group.update(**changes)
+    writes = list(host.writes)
+    after = snapshot(host)
+    group.update(**WORDS)
+    assert snapshot(host) == before
+
+    for _, path, file, _ in writes:
+        host.fail(path, file, errno.EIO)
+        with pytest.raises(CgmgrError):
+            group.update(**changes)
+        host.faults.clear()
+        group.update()
+        assert {k: v for k, v in snapshot(host).items() if v != before[k]} == {}, file
+    group.update(**changes)
+    assert snapshot(host) == after
+
+
+def test_a_life(manager: Manager, host: FakeHost) -> None:
+    before = snapshot(host)
+    group = manager.create("a/b", **WORDS)
+    host.place(4711, "/cgmgr/a/b")
+    assert group.pids() == [4711]
+    assert manager.list("/cgmgr/a") == ["/cgmgr/a/b"]
+
+    group.freeze()
+    assert group.state == freezer.FROZEN
+    group.thaw()
+    assert group.state == freezer.THAWED
+    assert group.stats().errors == ()
+
+    host.exit(4711)
+    group.delete()
+    assert manager.list() == []
+    groups = [path for path, text in snapshot(host).items() if text == "(group)"]
+    assert groups == [path for path, text in before.items() if text == "(group)"]
+
+
+def on(name: str, tmp_path: Path) -> tuple[FakeHost, Manager]:
+    host = unpack(name, tmp_path / "host")
+    return host, managed(host, tmp_path)
+
+
+def test_a_group_below_one_with_processes_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    host, manager = on("debian12-unified", tmp_path)
+    manager.create("busy")
+    host.place(4711, "/cgmgr/busy")
+
+    with pytest.raises(GroupBusy, match="holds processes") as caught:
+        manager.create("busy/below", memory="64M")
+    assert caught.value.hint is not None
+    assert "cgroup.procs" in caught.value.hint
+    assert manager.list("/cgmgr/busy") == []
+
+
+@pytest.mark.parametrize("name", ["debian12-unified", "debian12-hybrid"])
+def test_a_setting_that_only_the_other_version_has_is_refused(name: str, tmp_path: Path) -> None:
+    _, manager = on(name, tmp_path)
+    words: dict[str, Any] = (
+        {"net_classid": "0x10001"} if name == "debian12-unified" else {"memory_high": "1G"}
+    )
+
+    with pytest.raises(HostError) as caught:
+        manager.create("x", **words)
+    assert isinstance(caught.value, ControllerUnavailable)
+    assert manager.list() == []
+
+
+def test_best_effort_names_what_was_left_out(tmp_path: Path) -> None:
+    _, manager = on("debian12-unified", tmp_path)
+    group = manager.create("x", best_effort=True, memory="64M", net_classid="0x10001")
+
+    assert [error.controller for error in group.report.refused] == ["net_cls"]  # type: ignore[attr-defined]
+    assert group.stats().memory is not None
+
+
+def test_a_threaded_group_takes_threaded_controllers_only(tmp_path: Path) -> None:
+    host, manager = on("debian12-unified", tmp_path)
+    manager.create("other", memory="64M")
+    manager.create("domain")
+    threaded = manager.create("domain/workers", threaded=True, cpu_weight=50)
+    assert ("", "/cgmgr/domain/workers", "cgroup.type", "threaded") in host.writes
+    threaded.delete()
+    with pytest.raises(HostError, match="cannot be threaded: the group above hands on memory"):
+        manager.create("workers", threaded=True)
+
+    with pytest.raises(HostError, match="is threaded, and cannot have memory"):
+        manager.create("domain/workers", threaded=True, memory="64M")
+    assert manager.list("/cgmgr/domain") == []
