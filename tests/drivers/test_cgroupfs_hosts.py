@@ -228,7 +228,7 @@ def test_a_threaded_group_takes_threaded_controllers_only(tmp_path: Path) -> Non
     threaded = manager.create("domain/workers", threaded=True, cpu_weight=50)
     assert ("", "/cgmgr/domain/workers", "cgroup.type", "threaded") in host.writes
     threaded.delete()
-    with pytest.raises(HostError, match="cannot be threaded: the group above hands on memory"):
+    with pytest.raises(HostError, match="cannot be threaded: the group above hands on io, memory"):
         manager.create("workers", threaded=True)
 
     with pytest.raises(HostError, match="is threaded, and cannot have memory"):
