@@ -8,13 +8,12 @@ A bundle's directory holds, for the step:
     upper/      what the container writes; empty when its first program starts
     work/       overlayfs's own
     merged/     where the overlay is mounted, inside the container's mount namespace only
-    scaffold/   where a small tmpfs is mounted for the mount points that the layers lack
 
 A mount point that is missing would have to be made in `upper`, where it would look like something
-that the container wrote.  So a first overlay of the layers below a tmpfs is mounted, the mount
-points are made in it (overlayfs copies the owners and modes of the directories above them), and
-what came to lie in the tmpfs becomes one more layer of the real overlay.  It is a tmpfs because
-overlayfs refuses a layer that lies below another one, and the layer may be "/".
+that the container wrote.  So a small tmpfs is mounted on `merged`, a first overlay of the layers
+below a directory in it is made, and in that the mount points (overlayfs copies the owners and modes
+of the directories above them); what came to lie in the tmpfs becomes one more layer of the real
+overlay.  It is a tmpfs because overlayfs refuses a layer that lies below another, which may be "/".
 
 Source: Documentation/filesystems/overlayfs.rst.
 """
@@ -39,8 +38,11 @@ if TYPE_CHECKING:
 UPPER: Final = "upper"
 WORK: Final = "work"
 MERGED: Final = "merged"
-SCAFFOLD: Final = "scaffold"
-DIRECTORIES: Final = (UPPER, WORK, MERGED, SCAFFOLD)
+DIRECTORIES: Final = (UPPER, WORK, MERGED)
+#: in the tmpfs that is mounted on `merged` where mount points are missing
+_SCAFFOLD: Final = f"{MERGED}/scaffold"
+_SCAFFOLD_WORK: Final = f"{MERGED}/work"
+_SCAFFOLDED: Final = f"{MERGED}/merged"
 
 #: mount(2) copies one page of options, the last byte of which is the terminating zero
 OPTIONS_MAX: Final = 4095
@@ -112,10 +114,12 @@ class MountOverlay(Step):
 
     def execute(self, stage: Stage) -> None:
         os.chdir(self.bundle)
-        lowers = self.lowers
+        lowers, place = self.lowers, MERGED
         if self._lacks_a_point():
-            lowers = (self._scaffold(), *lowers)
-        stage.root = _mount(mount_options(lowers, UPPER, WORK, volatile=self.volatile))
+            self._scaffold()
+            lowers, place = (_SCAFFOLD, *lowers), _SCAFFOLDED
+        options = mount_options(lowers, UPPER, WORK, volatile=self.volatile)
+        stage.root = _mount(options, place)
 
     def _lacks_a_point(self) -> bool:
         """Whether a mount point is missing.  Of several layers only the overlay could tell."""
@@ -129,29 +133,26 @@ class MountOverlay(Step):
         finally:
             os.close(fd)
 
-    def _scaffold(self) -> str:
-        """Make the mount points in a tmpfs above the layers; returns the layer that it became."""
-        upper, work = f"{SCAFFOLD}/{UPPER}", f"{SCAFFOLD}/{WORK}"
-        linux.mount(
-            "tmpfs", SCAFFOLD, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=4m"
-        )
-        for path in (upper, work):
+    def _scaffold(self) -> None:
+        """Make the mount points in a tmpfs above the layers."""
+        flags = linux.MS_NOSUID | linux.MS_NODEV
+        linux.mount("tmpfs", MERGED, "tmpfs", flags, "mode=755,size=4m")
+        for path in (_SCAFFOLD, _SCAFFOLD_WORK, _SCAFFOLDED):
             os.mkdir(path)
-        root = _mount(mount_options(self.lowers, upper, work))
+        root = _mount(mount_options(self.lowers, _SCAFFOLD, _SCAFFOLD_WORK), _SCAFFOLDED)
         try:
             for paths, directory in ((self.directories, True), (self.files, False)):
                 for path in paths:
                     os.close(root.ensure(path, directory=directory))
         finally:
             os.close(root.fd)
-        linux.umount2(MERGED, linux.UMOUNT_NOFOLLOW)
-        return upper
+        linux.umount2(_SCAFFOLDED, linux.UMOUNT_NOFOLLOW)
 
 
-def _mount(options: str) -> Root:
-    """Mount on `merged` and open it.  Devices are only where a step put them: nodev."""
-    linux.mount("overlay", MERGED, "overlay", linux.MS_NODEV, options)
-    return Root(os.open(MERGED, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+def _mount(options: str, place: str) -> Root:
+    """Mount an overlay and open it.  Devices are only where a step put them: nodev."""
+    linux.mount("overlay", place, "overlay", linux.MS_NODEV, options)
+    return Root(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def prepare(bundle: str, lowers: tuple[str, ...]) -> None:
