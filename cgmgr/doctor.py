@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cgmgr.host import Host
 
 OK, NOTE, NO = "ok", "note", "no"
+PART_OF_ON_V2: Final = {"cpuacct": "cpu"}
 
 
 class Finding(Record):
@@ -57,6 +58,11 @@ def _hierarchies(host: Host) -> Iterator[Finding]:
 
 def _controllers(host: Host) -> Iterator[Finding]:
     for name in CONTROLLERS:
+        whole = host.holder(PART_OF_ON_V2.get(name, ""))
+        if whole is not None and whole.version == 2:
+            text = f"part of {PART_OF_ON_V2[name]} on cgroup2"
+            yield Finding(subject=name, level=OK, text=text)
+            continue
         try:
             hierarchy = host.need(name)
         except CgmgrError as error:

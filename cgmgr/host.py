@@ -224,7 +224,7 @@ def read_text(root: str, path: str) -> str | None:
 def _hierarchy(
     root: str, mount: parse.Mount, memberships: list[parse.Membership]
 ) -> Hierarchy | None:
-    if mount.fstype not in ("cgroup", "cgroup2"):
+    if mount.fstype not in ("cgroup", "cgroup2") or (root == "/" and _hidden(mount)):
         return None
     mountpoint = os.path.join(root, mount.mountpoint.lstrip("/"))
     version = 2 if mount.fstype == "cgroup2" else 1
@@ -248,6 +248,16 @@ def _hierarchy(
         base=own if ours and own else "/",
         read_only="ro" in mount.options,
     )
+
+
+def _hidden(mount: parse.Mount) -> bool:
+    """Whether something else is mounted over it, as containers do: the table lists it all the
+    same."""
+    try:
+        device = os.stat(mount.mountpoint).st_dev
+    except OSError:
+        return True
+    return f"{os.major(device)}:{os.minor(device)}" != mount.device
 
 
 #: mount options of a v1 hierarchy that are no controllers (cgroup-v1/cgroups.rst)

@@ -26,6 +26,7 @@ class Mount(Record):
 
     root: str
     mountpoint: str
+    device: str
     options: tuple[str, ...]
     fstype: str
     source: str
@@ -61,6 +62,7 @@ def mountinfo(text: str) -> list[Mount]:
             Mount(
                 root=unescape(fields[3]),
                 mountpoint=unescape(fields[4]),
+                device=fields[2],
                 options=tuple(fields[5].split(",")),
                 fstype=tail[0],
                 source=unescape(tail[1]),
@@ -90,14 +92,11 @@ def proc_cgroup(text: str) -> list[Membership]:
 
 
 def limit(text: str) -> int | Max:
-    """One number, or MAX for "max"."""
+    """One number, or MAX for "max" and for what v1 prints instead (a new hugetlb group does so on v2
+    too)."""
     text = text.strip()
-    return MAX if text == "max" else int(text)
-
-
-def limit_v1(text: str) -> int | Max:
-    """One number of a v1 limit, or MAX for what v1 prints for no limit: the most pages that a
-    counter takes, cut down to whole pages of whatever size (mm/page_counter.c)."""
+    if text == "max":
+        return MAX
     value = int(text)
     return MAX if value >= UNLIMITED_V1 else value
 
