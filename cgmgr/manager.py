@@ -25,10 +25,11 @@ from cgmgr.rundir import GroupRecord, Rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping, Sequence
     from typing import Any, Final
 
     from cgmgr.driver import Driver, Observed
+    from cgmgr.result import Result
 
 #: the group below which names without a leading / are
 PARENT: Final = "/cgmgr"
@@ -259,3 +260,45 @@ def _recorded(record: GroupRecord) -> Resources:
     from cgmgr.resources.words import resources_of
 
     return resources_of(**record.resources)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float | None = None,
+    name: str | None = None,
+    driver: str = "auto",
+    **options: Any,
+) -> Result:
+    """Run a command in a group of its own, which is gone afterwards, and say how it ended.
+
+        cgmgr.run(["make", "-j8"], timeout=600, memory="512M", cpus=1.5, cwd="src")
+
+    Options are words of `Resources` and those of `cgmgr.running.run` (cwd, env, stdout, capture,
+    input, ...).  Raises what `Manager.create` and `Group.run` do.
+    """
+    running, words = _parted(options)
+    with Manager(driver=driver).group(name, **words) as group:
+        return group.run(argv, timeout=timeout, **running)
+
+
+async def arun(
+    argv: Sequence[str],
+    *,
+    timeout: float | None = None,
+    name: str | None = None,
+    driver: str = "auto",
+    **options: Any,
+) -> Result:
+    """As `run`, for asyncio; cancelling it kills what runs."""
+    running, words = _parted(options)
+    with Manager(driver=driver).group(name, **words) as group:
+        return await group.arun(argv, timeout=timeout, **running)
+
+
+def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of running from words of resources."""
+    from cgmgr.running import OPTIONS
+
+    running = {name: value for name, value in options.items() if name in OPTIONS}
+    return running, {name: value for name, value in options.items() if name not in OPTIONS}
