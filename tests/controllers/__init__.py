@@ -1,0 +1,1 @@
+"""Tests of the controllers: tables of requests and the writes that they become."""
