@@ -1,0 +1,1 @@
+"""Tests of cgmgr.exporters: statistics in, text out."""
