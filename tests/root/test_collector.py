@@ -1,0 +1,103 @@
+"""The collector on real groups: what a process uses is what Prometheus would see."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cgmgr.exporters.collector import Collector
+from cgmgr.host import Host
+from cgmgr.manager import Manager
+from cgmgr.rundir import Rundir
+
+
+class Below(Manager):
+    """The groups below one parent, this run's."""
+
+    parent = ""
+
+    def list(self, parent: str = "") -> list[str]:
+        return super().list(parent or self.parent)
+
+
+@pytest.fixture
+def manager(tmp_path: Path, run_token: str) -> Below:
+    made = Below(Host.detect(), driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+    made.parent = f"/{run_token}-shown"
+    return made
+
+
+@pytest.fixture
+def registry(manager: Below) -> CollectorRegistry:
+    made = CollectorRegistry()
+    made.register(Collector(manager))
+    return made
+
+
+@pytest.fixture
+def eater() -> Generator[subprocess.Popen[bytes]]:
+    """Waits for a line, then takes 32 MiB and says so."""
+    code = "input(); held = bytearray(b'x' * (32 << 20)); print(flush=True); input()"
+    process = subprocess.Popen(
+        ["python3", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def scraped(registry: CollectorRegistry, name: str) -> dict[str, dict[str, float]]:
+    """Sample name -> value of the series of one group that have no labels of their own."""
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            assert sample.timestamp is None
+            if sample.labels.get("name") == name:
+                own = {k: v for k, v in sample.labels.items() if k not in ("id", "name", "image")}
+                found.setdefault(sample.name, {})["/".join(own.values())] = sample.value
+    return found
+
+
+def test_what_a_process_uses_is_shown(
+    manager: Below, registry: CollectorRegistry, eater: subprocess.Popen[bytes]
+) -> None:
+    assert eater.stdin is not None
+    assert eater.stdout is not None
+    with manager.create(f"{manager.parent}/one", memory="128M", pids=7) as group:
+        group.add(eater.pid)
+        eater.stdin.write(b"\n")
+        eater.stdin.flush()
+        eater.stdout.readline()
+        shown = scraped(registry, "one")
+        eater.kill()
+        eater.wait()
+
+    mib = 1 << 20
+    assert shown["container_spec_memory_limit_bytes"][""] == 128 * mib
+    assert 32 * mib <= shown["container_memory_rss"][""] < 128 * mib
+    assert 32 * mib <= shown["container_memory_usage_bytes"][""] <= 128 * mib
+    assert 32 * mib <= shown["container_memory_max_usage_bytes"][""] <= 128 * mib
+    assert 32 * mib <= shown["container_memory_working_set_bytes"][""]
+    assert shown["container_threads"][""] == 1
+    assert shown["container_threads_max"][""] == 7
+    assert shown["container_cpu_usage_seconds_total"]["total"] > 0
+    assert shown["container_memory_failures_total"]["pgfault/hierarchy"] >= 32 * mib / os.sysconf(
+        "SC_PAGE_SIZE"
+    )
+
+
+def test_a_removed_group_is_gone_at_once(manager: Below, registry: CollectorRegistry) -> None:
+    with manager.create(f"{manager.parent}/one"), manager.create(f"{manager.parent}/two"):
+        assert scraped(registry, "one")
+        assert scraped(registry, "two")
+    assert scraped(registry, "one") == {}
+
+    with manager.create(f"{manager.parent}/one"):
+        assert scraped(registry, "one")
+        assert registry.get_sample_value("container_scrape_error") == 0
