@@ -73,24 +73,10 @@ LISTS: Final = (
     "misc",
 )
 FLAGS: Final = (
-    "memory",
-    "memory_swap",
-    "swap",
-    "memory_reservation",
-    "memory_swappiness",
-    "oom_kill_disable",
-    "kernel_memory",
-    "cpus",
-    "cpu_shares",
-    "cpu_period",
-    "cpu_quota",
-    "cpu_rt_period",
-    "cpu_rt_runtime",
-    "cpuset_cpus",
-    "cpuset_mems",
-    "pids_limit",
-    "blkio_weight",
-    "net_classid",
+    *("memory", "memory_swap", "swap", "memory_reservation", "memory_swappiness"),
+    *("oom_kill_disable", "kernel_memory"),
+    *("cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime"),
+    *("cpuset_cpus", "cpuset_mems", "pids_limit", "blkio_weight", "net_classid"),
     *LISTS,
 )
 
@@ -222,17 +208,13 @@ def _cpu(given: _Given) -> Cpu:
         if quota < 1_000:
             raise refuse("--cpus", cpus, "the least is 0.01")
     shares = given.whole("cpu_shares", formulas.SHARES_LEAST, formulas.SHARES_MOST)
-    runtime = given.limit("cpu_rt_runtime", 1, _MOST)
-    rt_period = given.whole("cpu_rt_period", 1, _MOST)
-    if isinstance(runtime, int) and rt_period and runtime > rt_period:
-        raise refuse("--cpu-rt-runtime", runtime, f"more than --cpu-rt-period, {rt_period}")
     return Cpu(
         quota_us=quota,
         period_us=period,
         shares=shares,
         weight=formulas.shares_to_weight(shares) if shares else None,
-        rt_runtime_us=runtime,
-        rt_period_us=rt_period,
+        rt_runtime_us=given.limit("cpu_rt_runtime", 1, _MOST),
+        rt_period_us=given.whole("cpu_rt_period", 1, _MOST),
     )
 
 

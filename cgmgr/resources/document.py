@@ -47,7 +47,7 @@ class Node:
     def nodes(self, key: str) -> Iterator[Node]:
         """The objects of an array, none where it is absent."""
         values: list[Any] = self._fields[key] if self.has(key) else []
-        if not isinstance(values, list):
+        if not _is_list(values):
             raise self.complaint(self.at(key), values, "an array")
         for index, value in enumerate(values):
             yield Node(value, f"{self.at(key)}[{index}]")
@@ -78,3 +78,7 @@ class Node:
                 raise RequestError(
                     f"{self.path} lacks {key}", operation=f"read {self.path}", value=key
                 )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from cgmgr.errors import RequestError
-from cgmgr.units import MAX, Max
+from cgmgr.units import MAX, MAX_U64, Max
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,13 +94,14 @@ def memory_swap_to_swap(
 
 
 def swap_to_memory_swap(memory: int | Max | None, swap: int | Max | None) -> int | Max | None:
-    """v1's memory-and-swap together, from swap alone; None where it cannot be said.
+    """v1's memory-and-swap together, from swap alone; None where there is no such number.
 
-    It cannot without a limit on memory: of swap then no number can be made, but `MAX` can.
+    There is none without a limit on memory, and above what the kernel counts.
     """
     if swap is None or isinstance(swap, Max):
         return swap
-    return memory + swap if isinstance(memory, int) else None
+    together = memory + swap if isinstance(memory, int) else None
+    return together if together is not None and together <= MAX_U64 >> 1 else None
 
 
 def quota_to_per_sec_usec(quota_us: int, period_us: int) -> int:

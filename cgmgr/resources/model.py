@@ -63,12 +63,16 @@ class Cpu(Record):
             raise RequestError(
                 "cpu.idle and cpu.weight exclude each other", operation="set cpu.idle", value="1"
             )
-        quota, burst = self.quota_us, self.burst_us
-        if isinstance(quota, int) and burst is not None and burst > quota:
-            # kernel/sched/core.c tg_set_cfs_bandwidth
-            raise checks.refuse("cpu.burst_us", burst, f"no more than cpu.quota_us, {quota}")
+        # kernel/sched: core.c tg_set_cfs_bandwidth, rt.c tg_rt_schedulable
+        self._check_order("burst_us", "quota_us")
+        self._check_order("rt_runtime_us", "rt_period_us")
         if self.shares is not None:
             self._check_shares(self.shares)
+
+    def _check_order(self, less: str, more: str) -> None:
+        part, whole = getattr(self, less), getattr(self, more)
+        if isinstance(part, int) and isinstance(whole, int) and part > whole:
+            raise checks.refuse(f"cpu.{less}", part, f"no more than cpu.{more}, {whole}")
 
     def _check_shares(self, shares: int) -> None:
         from .formulas import shares_to_weight, weight_to_shares
@@ -129,11 +133,8 @@ class Memory(Record):
 
 
 class DeviceRule(Record):
-    """One rule of the device filter.  None as a number means every number.
-
-    `kind` is "a" (everything, the other fields are then ignored), "b" or "c"; `access` is a subset
-    of "rwm" in that order; `allow` False denies.
-    """
+    """One rule of the device filter: `kind` is "b", "c", or "a" for everything, whatever the other
+    fields say; None is every number; `access` is a part of "rwm" in that order."""
 
     RANGES: ClassVar[dict[str, checks.Range]] = {
         "major": (0, MAX_U32, False),
@@ -316,9 +317,8 @@ class Raw(Record):
 class Resources(Record):
     """Everything that a workload may use.  What is None or empty is left as it is.
 
-    `devices` None leaves the filter alone; a tuple is the whole new filter, first rule first, over
-    a default of deny.  `frozen` asks for the group's state.  `perf_event` asks for membership.
-    `unified` is written in its order.
+    `devices` is the whole new filter, first rule first, over a default of deny.  `frozen` asks for
+    the group's state, `perf_event` for membership.  `unified` is written in its order.
     """
 
     cpu: Cpu = Cpu()

@@ -1,9 +1,10 @@
 """`linux.resources` of the OCI runtime specification (1.2), both ways.
 
 Law: the way in is `oci_read`, the way out `oci_write`; here is what needs both.  Out and in again
-is the identity but for three losses: a limit of -1 on memory alone lifts swap too (`limit` and `swap`
-cannot say otherwise), a soft limit and a realtime runtime of 0 are "not said", and what the
-specification has no place for (`frozen`, `perf_event`) is named by `unexpressed`.
+is the identity but for three losses: a limit of -1 on memory alone lifts swap too (`limit` and
+`swap` cannot say otherwise), a soft limit and a realtime runtime of 0 are "not said", and what the
+specification has no place for (`frozen`, `perf_event`) is named by `unexpressed`.  A raw file that
+is just what a setting is written as comes back as that setting.
 """
 
 from __future__ import annotations

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, Final
 
-_MOST: Final = MAX_U64 >> 1
-
 #: array of blockIO -> field of `IoDevice`
 THROTTLES: Final = {
     "throttleReadBpsDevice": "rbps",
@@ -25,6 +23,8 @@ THROTTLES: Final = {
     "throttleReadIOPSDevice": "riops",
     "throttleWriteIOPSDevice": "wiops",
 }
+#: files of a line a key
+_LINES: Final = ("io.weight", "io.latency", "misc.max")
 #: what other runtimes need to see first, and what is the default here
 DENY_ALL: Final = DeviceRule(kind="a", allow=False)
 #: kernel/cgroup/rdma.c prints this as "max"
@@ -45,7 +45,7 @@ def to_oci(resources: Resources) -> dict[str, Any]:
             if _one_limit(limit)
         ],
         "rdma": {limit.device: _rdma_fields(limit) for limit in resources.rdma},
-        "unified": as_files(resources) | {raw.file: raw.value for raw in resources.unified},
+        "unified": _unified(resources),
     }
     said: dict[str, Any] = {key: value for key, value in document.items() if value}
     if resources.devices is not None:
@@ -96,8 +96,7 @@ def _together(memory: Memory) -> int | Max | None:
     limit, swap = memory.max_bytes, memory.swap_bytes
     if isinstance(limit, Max) and isinstance(swap, int):
         return swap or None
-    together = formulas.swap_to_memory_swap(limit, swap)
-    return None if isinstance(together, int) and together > _MOST else together
+    return formulas.swap_to_memory_swap(limit, swap)
 
 
 def _io_fields(io: Io) -> dict[str, Any]:
@@ -151,6 +150,16 @@ def _rule_fields(rule: DeviceRule) -> dict[str, Any]:
     kind = rule.kind if rule.kind != "a" else None
     fields = {"allow": rule.allow, "type": kind, "major": rule.major, "minor": rule.minor}
     return _said(fields | {"access": rule.access})
+
+
+def _unified(resources: Resources) -> dict[str, str]:
+    """Settings without a field, and raw files, which come last: as a later line where a file has
+    one a key, else instead."""
+    files = as_files(resources)
+    for raw in resources.unified:
+        before = files.pop(raw.file, "") if raw.file in _LINES else ""
+        files[raw.file] = f"{before}\n{raw.value}" if before else raw.value
+    return files
 
 
 def as_files(resources: Resources) -> dict[str, str]:
