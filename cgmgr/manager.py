@@ -189,8 +189,8 @@ class Manager:
         for name in self.rundir.orphans():
             try:
                 with self.rundir.lock(name):
-                    self._collect(name)
-                removed.append(name)
+                    if self._collect(name):
+                        removed.append(name)
             except CgmgrError as error:
                 failed.append((name, str(error)))
         self.rundir.sweep()
@@ -198,9 +198,13 @@ class Manager:
 
     # -- inside
 
-    def _collect(self, name: str) -> None:
+    def _collect(self, name: str) -> bool:
+        """Whether it was still an orphan: since it was listed, somebody else may have collected it,
+        and made another of that name."""
         record = self.rundir.load(name)
-        driver = self._driver(record.driver) if record is not None else self.driver
+        if record is None or not record.orphaned:
+            return False
+        driver = self._driver(record.driver)
         paths = driver.paths(name)
         if paths:
             directories = [
@@ -215,6 +219,7 @@ class Manager:
             driver.remove(name, observed).execute(Machine(self.host))
         self.rundir.delete(name)
         prune(self.host, self.rundir, name)
+        return True
 
     def _group(self, record: GroupRecord, resources: Resources) -> Group:
         return Group(
@@ -259,7 +264,8 @@ def _recorded(record: GroupRecord) -> Resources:
         return Resources()
     from cgmgr.resources.words import resources_of
 
-    return resources_of(**record.resources)
+    words: dict[str, Any] = record.resources
+    return resources_of(**words)
 
 
 def run(
