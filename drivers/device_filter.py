@@ -18,7 +18,14 @@ import errno
 import os
 import resource
 
-from cgmgr.errors import CgmgrError, GroupGone, HostError, NotDelegated, kernel_error
+from cgmgr.errors import (
+    CgmgrError,
+    ControllerUnavailable,
+    GroupGone,
+    HostError,
+    KernelError,
+    NotDelegated,
+)
 from cgmgr.plan import Drift, Step, Target
 from cgmgr.record import Record
 
@@ -27,7 +34,7 @@ from . import bpf, device_program
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Final, Self
+    from typing import Any, Final, Self
 
     from cgmgr.kernfs import Directory
     from cgmgr.plan import Machine
@@ -203,20 +210,28 @@ def _load(directory: Directory, rules: Iterable[DeviceRule]) -> Program:
 
 
 def _not_loaded(directory: Directory, error: OSError, code: bytes) -> CgmgrError:
-    if error.errno in _UNREADABLE:
+    """The verifier says EACCES too, of a program that it refuses, but not without words."""
+    words = _verifier_log(code)
+    if not words:
         return _failed("load", directory, error)
-    return _failed("load", directory, error, said=_verifier_log(code))
+    return KernelError(
+        f"{_what('load', directory)}: {words}",
+        operation="load device filter",
+        path=_path(directory),
+        errno=error.errno,
+    )
 
 
 def _verifier_log(code: bytes) -> str:
-    """What the verifier says of a program that it refuses; loading again is the way to ask."""
+    """What the verifier says of a program; loading it again is the way to ask."""
     for size in _LOG_BYTES:
         try:
             os.close(bpf.prog_load(code, NAME, log_bytes=size))
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 continue
-            return error.strerror or ""
+            words = error.strerror or ""
+            return "" if words == os.strerror(error.errno or 0) else words
         return ""
     return ""
 
@@ -323,20 +338,20 @@ _MEANINGS: Final = {
 }
 
 
-def _failed(verb: str, directory: Directory, error: OSError, said: str = "") -> CgmgrError:
+def _failed(verb: str, directory: Directory, error: OSError) -> CgmgrError:
     number = error.errno or 0
-    reason = said or _MEANINGS.get(number) or os.strerror(number).lower()
-    plain = kernel_error(f"{verb} device filter", _path(directory), error)
-    plain.message = f"{_what(verb, directory)}: {reason}"
-    if number not in _UNREADABLE:
-        return plain
-    return NotDelegated(
-        plain.message,
-        operation=plain.operation,
-        path=plain.path,
-        errno=number,
-        hint=_why_not_permitted(),
-    )
+    reason = _MEANINGS.get(number) or os.strerror(number).lower()
+    message = f"{_what(verb, directory)}: {reason}"
+    details: dict[str, Any] = {
+        "operation": f"{verb} device filter",
+        "path": _path(directory),
+        "errno": number,
+    }
+    if number in _UNREADABLE:
+        return NotDelegated(message, hint=_why_not_permitted(), **details)
+    if number == errno.ENOSYS or (number == errno.EINVAL and verb == "look at"):
+        return ControllerUnavailable(message, controller="devices", **details)
+    return KernelError(message, **details)
 
 
 def _why_not_permitted() -> str:

@@ -16,7 +16,13 @@ import pytest
 from cgmgr import linux
 from cgmgr.drivers import bpf, device_filter, device_program
 from cgmgr.drivers.device_filter import ReplaceFilter
-from cgmgr.errors import CgmgrError, HostError, KernelError
+from cgmgr.errors import (
+    CgmgrError,
+    ControllerUnavailable,
+    HostError,
+    KernelError,
+    NotDelegated,
+)
 from cgmgr.host import Host
 from cgmgr.kernfs import Directory
 from cgmgr.plan import Machine, MakeGroup, Plan, Step, Target
@@ -294,6 +300,31 @@ def test_a_full_group_is_said_so(group: Directory) -> None:
     assert caught.value.errno == errno.E2BIG
 
 
+def test_a_kernel_without_bpf_lacks_the_controller(
+    group: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an architecture whose number of bpf(2) is not known."""
+    monkeypatch.setattr(linux, "SYS_bpf", -1)
+
+    for act in (lambda: device_filter.current(group), lambda: device_filter.replace(group, ())):
+        with pytest.raises(ControllerUnavailable, match=r"this kernel has no bpf\(2\)") as caught:
+            act()
+        assert caught.value.controller == "devices"
+
+
+def test_a_user_may_not_and_is_told_what_would_help(group: Directory) -> None:
+    def act() -> None:
+        os.setresuid(65534, 65534, 65534)
+        with pytest.raises(NotDelegated, match=r"not permitted|denied") as caught:
+            device_filter.replace(group, ())
+        assert caught.value.hint is not None
+        assert "CAP_SYS_ADMIN" in caught.value.hint
+        raise OSError(errno.EOWNERDEAD, "as it should be")
+
+    assert inside(group, act) == [errno.EOWNERDEAD]
+    assert device_filter.current(group) == ()
+
+
 def test_removing_what_is_not_there(group: Directory) -> None:
     assert device_filter.remove(group) == 0
 
@@ -410,3 +441,17 @@ def test_what_the_verifier_refuses_is_said_in_its_words() -> None:
         os.close(bpf.prog_load(bare_exit, device_filter.NAME, log_bytes=1 << 16))
 
     assert caught.value.errno in (errno.EACCES, errno.EINVAL)
+
+
+def test_a_program_that_the_verifier_refuses_changes_nothing(
+    group: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device_filter.replace(group, (NULL_ALL,))
+    before = ours(group)
+    bare_exit = device_program.build(())[-1:]
+    monkeypatch.setattr(device_program, "build", lambda _rules: bare_exit)
+
+    with pytest.raises(KernelError, match="R0 !read_ok"):
+        device_filter.replace(group, (READ_NULL,))
+
+    assert ours(group) == before
