@@ -8,7 +8,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -448,8 +448,12 @@ def test_a_program_that_the_verifier_refuses_changes_nothing(
 ) -> None:
     device_filter.replace(group, (NULL_ALL,))
     before = ours(group)
-    bare_exit = device_program.build(())[-1:]
-    monkeypatch.setattr(device_program, "build", lambda _rules: bare_exit)
+    whole = device_program.build
+
+    def bare_exit(rules: Iterable[DeviceRule]) -> tuple[device_program.Instruction, ...]:
+        return whole(rules)[-1:]
+
+    monkeypatch.setattr(device_program, "build", bare_exit)
 
     with pytest.raises(KernelError, match="R0 !read_ok"):
         device_filter.replace(group, (READ_NULL,))
