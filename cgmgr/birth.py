@@ -20,7 +20,7 @@ from cgmgr.errors import (
     kernel_error,
 )
 from cgmgr.plumbing import Plumbing
-from cgmgr.process import areadable, readable, reap
+from cgmgr.process import Ended, areadable, orphans, readable, reap
 from cgmgr.spawner import CLONE, DIRECTORY, EXEC, FAILED, JOIN, READY, RELEASE, STARTED
 
 TYPE_CHECKING = False
@@ -34,6 +34,18 @@ if TYPE_CHECKING:
 
 #: RLIMIT_CPU to RLIMIT_RTTIME (asm-generic/resource.h)
 RLIMITS: Final = range(16)
+SIGKILL: Final = 9
+#: how long the end of a process is waited for that nobody wants any more, in seconds
+ABANDON_S: Final = 1.0
+
+
+class _CloneInto:
+    """Whether this kernel's CLONE_INTO_CGROUP is to be used, as far as this process has seen."""
+
+    works = True
+
+
+_clone_into = _CloneInto()
 
 
 class Birth:
@@ -46,6 +58,9 @@ class Birth:
         self.floors: tuple[int, ...] | None = None
         self.failure: CgmgrError | None = None
         self.over = False
+        self.executed_ns = 0
+        self.ended: Ended | None = None
+        self._cloned_into = False
         self._plumbing = Plumbing(request)
         self._channel: _socket.socket | None = None
         try:
@@ -103,12 +118,34 @@ class Birth:
     def _take(self, message: tuple[Any, ...] | None, fds: list[int]) -> None:
         if message is None:
             self.over = True
+            self.executed_ns = time.monotonic_ns()
         elif message[0] == STARTED:
-            self.pid, self.pidfd = message[1], fds[0]
+            self.pid, self._cloned_into = message[1:]
+            self.pidfd = fds[0]
         elif message[0] == READY:
             self.floors = tuple(message[1])
         elif message[0] == FAILED:
             self.failure = failure(self.request, *message[1:])
+
+    @property
+    def dead(self) -> bool:
+        """Whether it died before exec, as far as the channel says."""
+        return self.over and self.floors is None and self.failure is None and self.pidfd >= 0
+
+    def stillborn(self) -> bool:
+        """Whether it was killed before its first instruction by `CLONE_INTO_CGROUP`; then that is
+        not used any more.  Asked only of one that is `dead`.
+
+        Seen in Linux 6.18: into a group that was killed once by cgroup.kill, every clone is born
+        with a SIGKILL, because cgroup_css_set_fork compares the kill counts of two groups, the
+        parent's and the child's.  Killed by somebody meanwhile it may be too: then it is as if that
+        had been a moment earlier.
+        """
+        self.ended = reap(self.pidfd)
+        if self.ended.signal == SIGKILL and self._cloned_into:
+            _clone_into.works = False
+            return True
+        return False
 
     def release(self, placement: Placement | None) -> None:
         """RELEASE.  Raises `KernelError`, EPIPE where it is not held or has ended."""
@@ -130,8 +167,12 @@ class Birth:
             import signal
 
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            reap(self.pidfd)
-            os.close(self.pidfd)
+            # one that a v1 freezer holds dies when it is thawed
+            if readable(self.pidfd, ABANDON_S):
+                reap(self.pidfd)
+                os.close(self.pidfd)
+            else:
+                orphans.append(self.pidfd)
         self.close()
 
     def close(self) -> None:
@@ -206,6 +247,8 @@ def encode(
         "cgroup_namespace": private_cgroups,
         "hold": request.hold,
         "cgroup": index(place.cgroup_fd),
+        # a held one is not known to be alive before it is released
+        "into": _clone_into.works and not request.hold,
         "procs": [index(fd) for fd in place.procs_fds],
         "reset": [index(fd) for fd in place.reset_fds],
         "here": index(streams.here),

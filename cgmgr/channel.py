@@ -23,16 +23,19 @@ INLINE_BYTES: Final = 64 * 1024
 #: SCM_MAX_FD (net/scm.h), less one for the memfd of a large message
 MOST_FDS: Final = 252
 
+#: one end of a channel
+Socket = _socket.socket
+
 _LARGE: Final = "large"
 _FD_BYTES: Final = 4
 
 
-def pair() -> tuple[_socket.socket, _socket.socket]:
+def pair() -> tuple[Socket, Socket]:
     """The two ends of a channel, closed on exec."""
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
-def send(channel: _socket.socket, message: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
+def send(channel: Socket, message: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
     """Send one message, with descriptors.  Raises `OSError`.
 
     A message that is larger than a packet goes into a memfd, whose descriptor is the last of them.
@@ -49,7 +52,7 @@ def send(channel: _socket.socket, message: tuple[Any, ...], fds: Sequence[int] =
         os.close(large)
 
 
-def receive(channel: _socket.socket, flags: int = 0) -> tuple[tuple[Any, ...] | None, list[int]]:
+def receive(channel: Socket, flags: int = 0) -> tuple[tuple[Any, ...] | None, list[int]]:
     """One message and its descriptors, closed on exec; None at the end.
 
     Raises `OSError`, EMFILE where not all descriptors could be taken.
@@ -77,7 +80,7 @@ def close_all(fds: Iterable[int]) -> None:
         os.close(fd)
 
 
-def _send(channel: _socket.socket, body: bytes, fds: Sequence[int]) -> None:
+def _send(channel: Socket, body: bytes, fds: Sequence[int]) -> None:
     packed = b"".join(fd.to_bytes(_FD_BYTES, sys.byteorder) for fd in fds)
     control = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if fds else []
     channel.sendmsg([body], control, _socket.MSG_NOSIGNAL)

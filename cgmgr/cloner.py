@@ -90,7 +90,8 @@ def serve(request: Request, fds: list[int]) -> None:
     try:
         entry = _load(request["entry"])
         stage = CLONE
-        pid, pidfd, joined = _clone(request["flags"], at(fds, request["cgroup"]))
+        into = at(fds, request["cgroup"]) if request["into"] else -1
+        pid, pidfd, joined = _clone(request["flags"], into)
     except Exception as error:  # noqa: BLE001 - a module may fail in any way
         report(channel, stage, error)
         channel.close()
@@ -101,7 +102,7 @@ def serve(request: Request, fds: list[int]) -> None:
         finally:
             os._exit(127)
     try:
-        send(channel, (STARTED, pid), (pidfd,))
+        send(channel, (STARTED, pid, joined), (pidfd,))
     except OSError:
         # C went away, or has no room for descriptors: nobody would ever know of N
         _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)

@@ -239,7 +239,7 @@ def _function(name: str, *argtypes: Any) -> Any:
     return function
 
 
-_syscall = _libc.syscall
+_syscall: Any = _libc.syscall
 _syscall.restype = ctypes.c_long
 _syscall.errcheck = _errcheck
 

@@ -66,7 +66,8 @@ class Process:
         self.pidfd = birth.pidfd
         self.stdin, self.stdout, self.stderr = birth.take_files()
         self._birth = birth
-        self._ended: Ended | None = None
+        self._ended: Ended | None = birth.ended
+        self._ended_ns = time.monotonic_ns() if birth.ended is not None else 0
         self._lock = _thread.allocate_lock()
 
     def __repr__(self) -> str:
@@ -90,35 +91,21 @@ class Process:
 
     # -- its start
 
-    def confirm(self, timeout: float | None = None) -> None:
-        """Return once it has executed the program.  If it could not, it is reaped, and this raises
-        what kept it from that: `KernelError` with operation "exec" and errno ENOENT, EACCES, ...,
-        `GroupGone`, `GroupBusy`, `NotDelegated`.
+    def release(self, placement: Placement | None = None, timeout: float | None = None) -> None:
+        """Let a process go on that was started with `hold`, into these groups as well, and return
+        once it has executed the program.
 
-        One that was killed before counts as started: its end tells.  `DeadlineExceeded` after
-        `timeout` seconds: it is then still there (a frozen group holds it, for instance).
+        If it cannot, it is reaped, and this raises what `cgmgr.spawn.start` raises.
+        `DeadlineExceeded` after `timeout` seconds: it is then still there.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        self._birth.release(placement)
         self._birth.wait(deadline, born=False)
-        self._settle()
-
-    async def aconfirm(self) -> None:
-        """As `confirm`, for asyncio."""
-        await self._birth.await_(born=False)
-        self._settle()
-
-    def _settle(self) -> None:
         failure = self._birth.failure
         if failure is not None:
-            self._close_files()
             self.wait_ended()
             self.close()
             raise failure
-
-    def release(self, placement: Placement | None = None) -> None:
-        """Let a process go on that was started with `hold`, into these groups as well; then see
-        `confirm`."""
-        self._birth.release(placement)
 
     @property
     def floors(self) -> tuple[int, ...] | None:
@@ -137,6 +124,12 @@ class Process:
     def returncode(self) -> int | None:
         """As a shell has it, 128 + n for signal n; None while it was not seen to have ended."""
         return self._ended.returncode if self._ended is not None else None
+
+    @property
+    def wall_usec(self) -> int | None:
+        """From exec until it was seen to have ended; None before."""
+        began = self._birth.executed_ns
+        return (self._ended_ns - began) // 1000 if began and self._ended_ns else None
 
     def poll(self) -> int | None:
         """`returncode`, after looking whether it has ended."""
@@ -226,6 +219,7 @@ class Process:
         with self._lock:
             if self._ended is None:
                 self._ended = reap(self.pidfd)
+                self._ended_ns = time.monotonic_ns()
 
 
 #: pidfds of children that nobody holds any more; reaped at the next start

@@ -22,8 +22,8 @@ from cgmgr.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Protocol, Self
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol, Self, TypeVar
 
     from cgmgr.host import Host
     from cgmgr.plumbing import Stream
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         @property
         def paths(self) -> Mapping[str, str]: ...
 
+    P = TypeVar("P", bound=Process)
     Word = str | bytes | os.PathLike[str]
 
 
@@ -47,9 +48,10 @@ __all__ = [
     "Placement",
     "Process",
     "SpawnRequest",
-    "begin",
+    "astart_as",
     "shutdown",
     "start",
+    "start_as",
 ]
 
 
@@ -156,37 +158,53 @@ def start(request: SpawnRequest, timeout: float | None = None) -> Process:
 
     Raises `RequestError`; `KernelError` with operation "exec", the program as path and errno
     ENOENT, EACCES, ENOEXEC, ... where it cannot be executed; `GroupGone`, `GroupBusy`,
-    `NotDelegated` where a group does not take it; `DeadlineExceeded`.  Whenever it raises, no
-    process is left.
+    `NotDelegated` where a group does not take it; `DeadlineExceeded`.  Whenever it raises, the
+    process, if there was one, has been killed.
     """
+    return start_as(Process, request, timeout)
+
+
+def start_as(kind: Callable[[Birth], P], request: SpawnRequest, timeout: float | None = None) -> P:
+    """As `start`; `kind` makes the object that is returned, of a subclass of `Process`."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    reap_orphans()
-    birth = Birth(request)
-    try:
-        birth.wait(deadline, born=request.hold)
-    except BaseException:
-        birth.abandon()
-        raise
-    process = _process(birth)
-    if not request.hold:
-        process.confirm()
-    return process
-
-
-def begin(request: SpawnRequest) -> Process:
-    """As `start`, but the program may not have been executed yet: see `Process.confirm`."""
-    reap_orphans()
-    birth = Birth(request)
-    try:
-        birth.wait(None, born=True)
-    except BaseException:
-        birth.abandon()
-        raise
-    return _process(birth)
-
-
-def _process(birth: Birth) -> Process:
-    if birth.pidfd < 0:
+    birth = _wait(Birth(request), deadline)
+    if birth.dead and birth.stillborn():
         birth.close()
-        raise birth.failure or birth.lost()
-    return Process(birth)
+        birth = _wait(Birth(request), deadline)
+    return _process(kind, birth)
+
+
+async def astart_as(kind: Callable[[Birth], P], request: SpawnRequest) -> P:
+    """As `start_as`, for asyncio; cancelled, it leaves no process."""
+    birth = await _await(Birth(request))
+    if birth.dead and birth.stillborn():
+        birth.close()
+        birth = await _await(Birth(request))
+    return _process(kind, birth)
+
+
+def _wait(birth: Birth, deadline: float | None) -> Birth:
+    try:
+        birth.wait(deadline, born=birth.request.hold)
+    except BaseException:
+        birth.abandon()
+        raise
+    return birth
+
+
+async def _await(birth: Birth) -> Birth:
+    try:
+        await birth.await_(born=birth.request.hold)
+    except BaseException:
+        birth.abandon()
+        raise
+    return birth
+
+
+def _process(kind: Callable[[Birth], P], birth: Birth) -> P:
+    reap_orphans()
+    if birth.pidfd >= 0 and birth.failure is None:
+        return kind(birth)
+    failure = birth.failure or birth.lost()
+    birth.abandon()
+    raise failure

@@ -9,14 +9,15 @@ channel of its own, a second such pair, so that starts neither wait for nor are 
 other.  N is the new process: cloned with CLONE_PARENT, it is C's child, not S's.
 
     1. REQUEST  C to S   what to start; descriptors: S's end of the channel, and all that N needs
-    2. STARTED  S to C   N's pid, with its pidfd
+    2. STARTED  S to C   N's pid and whether it was cloned into its cgroup2 group, with its pidfd
     3. RELEASE  C to N   only where N is held: descriptors of more groups to join
     4. READY    N to C   every group is joined, everything is set, the next thing is exec
     5. FAILED   S or N   instead of 2, or of 4, or after it: stage, errno, detail, text; N ends
     6. (end)             nobody holds the other end any more: N has executed, or N is dead
 
-2 and 4 may arrive in either order.  S ends when C's end of its socket is closed.  N joins groups by
-writing 0, itself, into files that C opened; it runs no instruction of the payload before.
+2 and 4 may arrive in either order; 6 without 4 and 5 is a death before exec.  S ends when C's end
+of its socket is closed.  N joins groups by writing 0, itself, into files that C opened; it runs no
+instruction of the payload before.
 
 An *entry* is a function `(data: bytes, descriptors: list[int])` that N calls instead of exec, and
 that never returns.  S imports its module before it clones, and keeps it.
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         flags: int
         cgroup_namespace: bool
         cgroup: int
+        into: bool
         procs: list[int]
         hold: bool
         reset: list[int]

@@ -1,0 +1,317 @@
+"""Truth about OOM kills: who was killed, and whose limit it was, are two questions.
+
+Law: a `Watch` is opened before the start, over the group and every group above it in the hierarchy
+that holds the memory controller, and asked for its verdict before the group is removed.  What
+cannot be known is said to be unknown, never guessed.
+
+Measured, with the limit at the group, above it, and at both (Linux 6.18 v1, 6.1 v2):
+
+- v2: `oom` in memory.events.local rises in the group whose limit was hit, and nowhere else;
+  `oom_kill` in memory.events rises in the victim's group and in those above it.
+- v1: `oom_kill` in memory.oom_control rises in the victim's own group only.  failcnt tells nothing
+  once there is a memory+swap limit.  But an eventfd on memory.oom_control fires in the group whose
+  limit was hit and in all below it: so what fired here and not above was this one's limit.  (It
+  fires too when a group is removed, but a group cannot be removed before those below it.)
+
+Killed with no limit hit anywhere is the host out of memory, provided that the hierarchy is seen up
+to its real root: a container sees less, and a limit may be above that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from cgmgr import members, parse
+from cgmgr.errors import CgmgrError, GroupGone
+from cgmgr.kernfs import ancestors_of
+from cgmgr.record import Record
+from cgmgr.units import Max
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Final, Protocol, Self
+
+    from cgmgr.host import Hierarchy, Host
+    from cgmgr.kernfs import Tree
+
+    class Placed(Protocol):
+        """A group, as far as its place is concerned."""
+
+        @property
+        def host(self) -> Host: ...
+        @property
+        def paths(self) -> Mapping[str, str]: ...
+
+
+OWN: Final = "own"
+ANCESTOR: Final = "ancestor"
+BELOW: Final = "below"
+HOST: Final = "host"
+UNKNOWN: Final = "unknown"
+
+EVENT_FILES: Final = {1: "memory.oom_control", 2: "memory.events"}
+LIMIT_FILES: Final = {1: "memory.limit_in_bytes", 2: "memory.max"}
+#: a file that only the root of a v1 hierarchy has, and one that the root of cgroup2 has not; what
+#: is mounted in a cgroup namespace looks like a root and is none (cgroups(7), cgroup-v2.rst)
+V1_ROOT_FILE: Final = "release_agent"
+V2_NOT_ROOT_FILE: Final = "cgroup.type"
+
+
+class Oom(Record):
+    """The kernel killed processes for want of memory.
+
+    `kills`: how many in the group and below.  `whose` limit: `own`, `ancestor`, `below` (a group
+    below this one has a limit of its own), `host` (no limit: the machine ran out) or `unknown`.
+    `limit_at`: the path of the group whose limit was hit; `limit_bytes`: that limit; both None
+    where they cannot be known, or where several groups above hit theirs.
+    """
+
+    kills: int
+    whose: str = UNKNOWN
+    limit_at: str | None = None
+    limit_bytes: int | None = None
+
+
+class Level(Record):
+    """One group, as a verdict sees it: `hits` is how often its own limit was hit meanwhile, None
+    where that cannot be read; `own` counts as the group's own."""
+
+    path: str
+    hits: int | None
+    own: bool = False
+
+
+def judge(kills: int, levels: Sequence[Level], *, below: int | None, rooted: bool) -> Oom | None:
+    """The verdict, from the root's level down to the group's.
+
+    `below`: how often a limit below the group was hit, None where that cannot be known but matters.
+    `rooted`: the first level is the hierarchy's real root.
+    """
+    if kills <= 0:
+        return None
+    own = [level for level in levels if level.own and level.hits]
+    above = [level for level in levels if not level.own and level.hits]
+    if own:
+        return Oom(kills=kills, whose=OWN, limit_at=own[-1].path)
+    if below:
+        return Oom(kills=kills, whose=BELOW)
+    if above:
+        # a limit above that was hit may have cost another group a process; with one it was ours
+        limit_at = above[0].path if len(above) == 1 else None
+        return Oom(kills=kills, whose=ANCESTOR, limit_at=limit_at)
+    if not rooted or below is None or any(level.hits is None for level in levels):
+        return Oom(kills=kills, whose=UNKNOWN)
+    return Oom(kills=kills, whose=HOST)
+
+
+class Watch:
+    """Watches one group.  Use as a context manager, or close it.
+
+    `own_from` is the topmost group that counts as the group's own, by path (a systemd scope, whose
+    leaf is the group); the group itself by default.  Raises `GroupGone`.
+    """
+
+    def __init__(self, group: Placed, own_from: str | None = None) -> None:
+        self._side: _V1 | _V2 | None = None
+        hierarchy = group.host.holder("memory")
+        if hierarchy is not None and hierarchy.key in group.paths:
+            path = group.paths[hierarchy.key]
+            place = _Place(group.host, hierarchy, path, own_from or path)
+            if place.counts():
+                self._side = _V1(place) if hierarchy.version == 1 else _V2(place)
+
+    @property
+    def knows(self) -> bool:
+        """Whether OOM kills can be seen at all: some hierarchy holds the memory controller."""
+        return self._side is not None
+
+    def verdict(self) -> Oom | None:
+        """What happened since the watch was opened, None if the kernel killed nothing.
+
+        Raises `GroupGone` when asked too late.
+        """
+        if self._side is None:
+            return None
+        found = self._side.verdict()
+        if found is None or found.limit_at is None:
+            return found
+        return found.replace(limit_bytes=self._side.place.limit(found.limit_at))
+
+    def close(self) -> None:
+        """Let go of what the kernel keeps for it; twice does no harm."""
+        if self._side is not None:
+            self._side.close()
+            self._side = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_side"):
+            self.close()
+
+
+class _Place:
+    """A group in the memory hierarchy, and the way up from it."""
+
+    def __init__(self, host: Host, hierarchy: Hierarchy, path: str, own_from: str) -> None:
+        self.tree: Tree = host.tree(hierarchy)
+        self.version = hierarchy.version
+        self.path = path
+        self.own_from = own_from
+        self.line = (*ancestors_of(path), path)
+
+    def level(self, path: str, hits: int | None) -> Level:
+        own = path == self.own_from or path.startswith(self.own_from.rstrip("/") + "/")
+        return Level(path=path, hits=hits, own=own)
+
+    def counts(self) -> bool:
+        """Whether the controller is at work in the group: on cgroup2 it may not be enabled."""
+        with self.tree.open(self.path) as directory:
+            return directory.has(EVENT_FILES[self.version])
+
+    def rooted(self) -> bool:
+        with self.tree.open("/") as root:
+            if self.version == 1:
+                return root.has(V1_ROOT_FILE)
+            return not root.has(V2_NOT_ROOT_FILE)
+
+    def limit(self, path: str) -> int | None:
+        try:
+            with self.tree.open(path) as directory:
+                value = parse.limit(directory.read(LIMIT_FILES[self.version]))
+        except (CgmgrError, ValueError):
+            return None
+        return None if isinstance(value, Max) else value
+
+
+class _V1:
+    """By eventfds on memory.oom_control."""
+
+    def __init__(self, place: _Place) -> None:
+        self.place = place
+        self._events: dict[str, int | None] = {}
+        self._fired = dict.fromkeys(place.line, 0)
+        try:
+            for path in place.line:
+                self._events[path] = _listen(place.tree, path)
+            self._before = self._kills()
+        except BaseException:
+            self.close()
+            raise
+
+    def verdict(self) -> Oom | None:
+        after = self._kills()
+        risen = {path: count - self._before.get(path, 0) for path, count in after.items()}
+        below = sum(count for path, count in risen.items() if path != self.place.path)
+        # from below: what fires meanwhile is then seen above, and not taken for ours
+        fired = {path: self._count(path) for path in reversed(self.place.line)}
+        levels: list[Level] = []
+        above: int | None = 0
+        for path in self.place.line:
+            here = fired[path]
+            hits = None if here is None or above is None else max(here - above, 0)
+            levels.append(self.place.level(path, hits))
+            above = here
+        return judge(
+            risen[self.place.path] + below,
+            levels,
+            # a limit below notifies nobody up here
+            below=None if below else 0,
+            rooted=self.place.rooted(),
+        )
+
+    def close(self) -> None:
+        """The kernel drops a listener when its eventfd is closed."""
+        events, self._events = self._events, {}
+        for event in events.values():
+            if event is not None:
+                os.close(event)
+
+    def _count(self, path: str) -> int | None:
+        event = self._events[path]
+        if event is None:
+            return None
+        with contextlib.suppress(BlockingIOError):
+            self._fired[path] += os.eventfd_read(event)
+        return self._fired[path]
+
+    def _kills(self) -> dict[str, int]:
+        """oom_kill, by path, of the group and of all below."""
+        found: dict[str, int] = {}
+        with self.place.tree.open(self.place.path) as group:
+            for path in members.walk(group):
+                with contextlib.suppress(GroupGone), self.place.tree.open(path) as directory:
+                    counted = parse.flat_keyed(directory.read(EVENT_FILES[1]))
+                    found[path] = counted.get("oom_kill", 0)
+        if self.place.path not in found:
+            raise _gone(self.place)
+        return found
+
+
+def _listen(tree: Tree, path: str) -> int | None:
+    """An eventfd that counts the OOM notifications of one group; None where they are not to be had
+    (a group above ours that we may not write to, a kernel without them)."""
+    with tree.open(path) as directory:
+        event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            control = directory.open(EVENT_FILES[1])
+            try:
+                directory.write("cgroup.event_control", f"{event} {control}")
+            finally:
+                os.close(control)
+        except CgmgrError:
+            os.close(event)
+            return None
+    return event
+
+
+class _V2:
+    """By memory.events and memory.events.local (Linux 5.2)."""
+
+    def __init__(self, place: _Place) -> None:
+        self.place = place
+        self._local = {path: self._hits(path) for path in place.line}
+        self._events = self._all()
+
+    def verdict(self) -> Oom | None:
+        events = self._all()
+        kills = events.get("oom_kill", 0) - self._events.get("oom_kill", 0)
+        all_hits = events.get("oom", 0) - self._events.get("oom", 0)
+        levels = [self.place.level(path, self._since(path)) for path in self.place.line]
+        local = levels[-1].hits
+        # without events.local: our own limit, or one below, which cannot be told apart
+        below = None if local is None else all_hits - local
+        return judge(kills, levels, below=below, rooted=self.place.rooted())
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _since(self, path: str) -> int | None:
+        before, now = self._local[path], self._hits(path)
+        return None if before is None or now is None else now - before
+
+    def _hits(self, path: str) -> int | None:
+        """`oom` of one group alone.  The root has no limit, and no such file."""
+        with self.place.tree.open(path) as directory:
+            text = directory.try_read("memory.events.local")
+            if text is None:
+                return 0 if path == "/" and not directory.has(V2_NOT_ROOT_FILE) else None
+        return parse.flat_keyed(text).get("oom", 0)
+
+    def _all(self) -> dict[str, int]:
+        with self.place.tree.open(self.place.path) as directory:
+            text = directory.try_read(EVENT_FILES[2])
+        if text is None:
+            raise _gone(self.place)
+        return parse.flat_keyed(text)
+
+
+def _gone(place: _Place) -> GroupGone:
+    path = place.tree.absolute(place.path)
+    return GroupGone(f"read {path}: the group is gone", operation="read", path=path)
