@@ -44,8 +44,8 @@ V2_ORDER = (
 class FakeKernel:
     """One hierarchy below `top`.
 
-    `compiled` are the controllers of /proc/cgroups by their v2 names, `facts` what the rules must
-    know of the machine.  `made` are the groups made here, `writes` what was written, in order.
+    `facts` is what the rules must know of the machine, `made` the groups made here, `filters` the
+    device filters of v1 with what devices.list does not show.
     """
 
     def __init__(self, top: Path, version: int, template: Template, facts: Facts) -> None:
@@ -54,7 +54,6 @@ class FakeKernel:
         self.template = template
         self.facts = facts
         self.made: set[str] = set()
-        self.writes: list[tuple[str, str, str]] = []
         self.filters: dict[str, Filter] = {}
 
     @property
@@ -149,8 +148,8 @@ class FakeKernel:
             core(self, group, value)
         else:
             rules.write(group, file, value)
-        self.writes.append((path, file, value))
-        self.settle()
+        if core is not None or file.startswith("cpuset."):
+            self.settle()
 
     def write_subtree_control(self, group: Group, value: str) -> None:
         """cgroup_subtree_control_write."""

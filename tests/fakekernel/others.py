@@ -34,7 +34,7 @@ def write_rdma(group: Group, file: str, value: str) -> None:
     """rdmacg_resource_set_max: one device, any of its resources."""
     device, *pairs = value.split() or [""]
     matches = [re.fullmatch(r"(hca_handle|hca_object)=(max|\d+)", pair) for pair in pairs]
-    if not pairs or not all(matches):
+    if not all(matches):
         fail(errno.EINVAL)
     if device not in group.kernel.facts.rdma:
         fail(errno.ENODEV)

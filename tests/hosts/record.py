@@ -7,8 +7,8 @@ must tell what the kernel says, not what our parsers make of it), and leaves the
 
 Besides reading, it makes two groups in every hierarchy: ``cgmgr-fresh``, in which nothing ever
 happens, and ``cgmgr-probe``, in which a process uses some of everything while it is read.  On
-cgroup2 all controllers are enabled at the root for that time, and ``cgmgr-fresh/cgmgr-bare`` is a group for
-which none is.  Everything else is read before that.  README.md beside this file has the format.
+cgroup2 all controllers are enabled at the root for that time, and ``cgmgr-fresh/cgmgr-bare`` is a
+group for which none is.  Everything else is read before that.  README.md has the format.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cgmgr.errors import CgmgrError
-from cgmgr.host import Hierarchy, Host
+from cgmgr.host import IMPLICIT_ON_V2, Hierarchy, Host
 from tests.fakefs import unpack
 from tests.recording import HOSTS, Recording
 
@@ -109,7 +109,7 @@ def _bench(
         pytest.skip(f"no hierarchy holds {controller or 'cgroup2'}")
     tree, twin = host.tree(hierarchy), fake.tree(recorded)
     base = f"/{token}-truth-{number}"
-    if hierarchy.version == 2 and controller:
+    if hierarchy.version == 2 and controller not in ("", *IMPLICIT_ON_V2):
         stack.enter_context(_enabled(tree, controller))
         with twin.open("/") as root:
             root.write("cgroup.subtree_control", f"+{controller}")
