@@ -84,7 +84,6 @@ class Ancestor(Record):
     exists: bool = True
     root: bool = False
     kind: str = "domain"
-    controllers: tuple[str, ...] = ()
     enabled: tuple[str, ...] = ()
     pids: tuple[int, ...] = ()
     movable: bool = False

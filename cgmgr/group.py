@@ -13,7 +13,7 @@ import time
 
 from cgmgr import freezer, members
 from cgmgr.controllers import TABLE as CONTROLLERS
-from cgmgr.driver import Request
+from cgmgr.driver import Observed, Request
 from cgmgr.errors import (
     CgmgrError,
     ControllerUnavailable,
@@ -146,7 +146,8 @@ class Group:
         asked = asked_for(resources, words)
         with self._lock():
             machine, plan = self._compile(asked, best_effort)
-            plan.execute(machine)
+            with machine:
+                plan.execute(machine)
             self.resources = self.resources.merge(asked)
             self._rundir.save_resources(self.name, self.resources)
         return Report(effects=tuple(machine.effects), refused=tuple(machine.refused))
@@ -159,7 +160,8 @@ class Group:
     def diff(self) -> list[Drift]:
         """Where the kernel holds something else than was asked; empty when all is as asked."""
         machine, plan = self._compile(self.resources)
-        return [drift for step in plan.steps for drift in step.drift(machine)]
+        with machine:
+            return [drift for step in plan.steps for drift in step.drift(machine)]
 
     def stats(self) -> Stats:
         """What the kernel counts, by controller.  A file that cannot be read is an entry of
@@ -192,7 +194,8 @@ class Group:
     def add(self, pid: int) -> None:
         """Move a process, with all its threads, into the group in every hierarchy, or in none."""
         observed = self.driver.observe(Request(group=self.name))
-        self.driver.attach(self.name, pid, observed).execute(self._machine())
+        with self._machine() as machine:
+            self.driver.attach(self.name, pid, observed).execute(machine)
 
     def add_thread(self, tid: int) -> None:
         """Move one thread: everywhere on v1; on cgroup2 within a threaded domain only."""
@@ -251,12 +254,12 @@ class Group:
         Raises `DeadlineExceeded` or `GroupBusy` when something cannot be killed; the group is then
         still recorded, and can be deleted again.
         """
-        deadline = time.monotonic() + timeout
         with self._lock():
-            if self.driver.paths(self.name):
-                members.kill_all(self._there(), deadline)
-                observed = self.driver.observe(Request(group=self.name))
-                self.driver.remove(self.name, observed).execute(self._machine())
+            try:
+                self._remove()
+            except GroupBusy:
+                members.kill_all(self._there(), time.monotonic() + timeout)
+                self._remove()
             self.close()
             self._rundir.delete(self.name)
         prune(self.host, self._rundir, self.name)
@@ -303,6 +306,12 @@ class Group:
         observed = self.driver.observe(request)
         machine.refused += observed.skipped
         return machine, self.driver.update(request, observed)
+
+    def _remove(self) -> None:
+        """The kernel itself refuses to remove a group with processes, so nobody need look first."""
+        observed = Observed(group=self.name, here=tuple(self.paths))
+        with self._machine() as machine:
+            self.driver.remove(self.name, observed).execute(machine)
 
     def _machine(self) -> Machine:
         machine = Machine(self.host)

@@ -69,11 +69,19 @@ class Hierarchy(Record):
 
 
 class Host:
-    """A machine, seen once.  Use `Host.detect()`."""
+    """A machine, seen once.  Use `Host.detect()`.
+
+    `v2` is the cgroup2 hierarchy, None where none is mounted.  `managed` are those in which a group
+    of ours has a directory: all but the ones of unknown purpose.
+    """
 
     def __init__(self, root: str, hierarchies: tuple[Hierarchy, ...]) -> None:
         self.root = root
         self.hierarchies = hierarchies
+        self.v2 = next((h for h in hierarchies if h.version == 2), None)
+        self.managed = tuple(h for h in hierarchies if _known(h))
+        self._by_key = {h.key: h for h in hierarchies}
+        self._holders = {name: h for h in reversed(hierarchies) for name in h.controllers}
         self._trees: dict[str, kernfs.Tree] = {}
         self._facts: Facts | None = None
 
@@ -110,24 +118,9 @@ class Host:
             return LEGACY
         return UNIFIED if v2.mountpoint == top else HYBRID
 
-    @property
-    def v2(self) -> Hierarchy | None:
-        """The cgroup2 hierarchy, if one is mounted."""
-        return next((h for h in self.hierarchies if h.version == 2), None)
-
-    @property
-    def managed(self) -> tuple[Hierarchy, ...]:
-        """Where a group of ours has a directory: everywhere but in hierarchies of unknown
-        purpose."""
-        return tuple(
-            h
-            for h in self.hierarchies
-            if h.version == 2 or any(c in KNOWN or c.startswith("name=") for c in h.controllers)
-        )
-
     def holder(self, controller: str) -> Hierarchy | None:
         """The hierarchy that holds a controller (our name), or None."""
-        return next((h for h in self.hierarchies if controller in h.controllers), None)
+        return self._holders.get(controller)
 
     def need(self, controller: str) -> Hierarchy:
         """As `holder`, but `ControllerUnavailable` with the reason and the fix where there is
@@ -146,10 +139,12 @@ class Host:
 
     def by_key(self, key: str) -> Hierarchy:
         """The hierarchy of that key; `HostError` if it is not mounted (any more)."""
-        for hierarchy in self.hierarchies:
-            if hierarchy.key == key:
-                return hierarchy
-        raise HostError(f"hierarchy {key or 'cgroup2'} is not mounted", operation="find hierarchy")
+        hierarchy = self._by_key.get(key)
+        if hierarchy is None:
+            raise HostError(
+                f"hierarchy {key or 'cgroup2'} is not mounted", operation="find hierarchy"
+            )
+        return hierarchy
 
     def tree(self, hierarchy: Hierarchy) -> kernfs.Tree:
         """The hierarchy's files; opened once."""
@@ -210,6 +205,12 @@ class Host:
         lines = (read_text(self.root, "proc/cgroups") or "").splitlines()
         names = (line.split("\t")[0] for line in lines if line and not line.startswith("#"))
         return tuple(V2_NAMES.get(name, name) for name in names)
+
+
+def _known(hierarchy: Hierarchy) -> bool:
+    return hierarchy.version == 2 or any(
+        name in KNOWN or name.startswith("name=") for name in hierarchy.controllers
+    )
 
 
 def read_text(root: str, path: str) -> str | None:

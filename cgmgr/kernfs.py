@@ -26,6 +26,7 @@ from cgmgr.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 _BENEATH = (
@@ -92,8 +93,11 @@ def ancestors_of(path: str) -> list[str]:
 
 def join(base: str, *names: str) -> str:
     """`names` below the group `base`."""
-    inside = "/".join(part.strip("/") for part in (base, *names) if part.strip("/"))
-    return "/" + inside
+    path = base.rstrip("/")
+    for name in names:
+        if inside := name.strip("/"):
+            path = f"{path}/{inside}"
+    return path or "/"
 
 
 def translate(operation: str, path: str, error: OSError, value: str | None = None) -> CgmgrError:
@@ -254,6 +258,7 @@ class Tree:
 
     def __init__(self, mountpoint: str, magic: int | None = None) -> None:
         self.mountpoint = mountpoint
+        self._parent: tuple[str, int] = ("", -1)
         try:
             self._root = os.open(mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -266,6 +271,7 @@ class Tree:
 
     def close(self) -> None:
         """Close the root's descriptor; twice does no harm."""
+        self._forget_parent()
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
@@ -283,11 +289,14 @@ class Tree:
         return Directory(self, path, self._open(path))
 
     def exists(self, path: str) -> bool:
-        """Whether there is a group at `path`."""
+        """Whether there is a group at `path`.  No descriptor is made of it, so a link matters
+        not."""
         try:
-            os.close(self._open(path))
-        except GroupGone:
-            return False
+            os.stat(path.strip("/") or ".", dir_fd=self._root, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
+                return False
+            raise translate("find", self.absolute(path), error) from error
         return True
 
     def mkdir(self, path: str) -> None:
@@ -340,12 +349,18 @@ class Tree:
             fd = below
         return fd
 
-    def _in_parent(self, operation: str, path: str, act: object) -> None:
+    def _in_parent(self, operation: str, path: str, act: Callable[..., None]) -> None:
         name = path.rpartition("/")[2]
-        parent = self._open(parent_of(path))
         try:
-            act(name, dir_fd=parent)  # type: ignore[operator]
+            try:
+                act(name, dir_fd=self._open_parent(path))
+            except FileNotFoundError:
+                # the parent may have been removed, and made again, since it was opened
+                self._forget_parent()
+                act(name, dir_fd=self._open_parent(path))
         except OSError as error:
+            if isinstance(error, CgmgrError):
+                raise
             if operation == "remove" and error.errno in (errno.ENOENT, errno.ENODEV):
                 raise GroupGone(
                     f"remove {self.absolute(path)}: no such group",
@@ -354,5 +369,17 @@ class Tree:
                     errno=error.errno,
                 ) from error
             raise translate(operation, self.absolute(path), error) from error
-        finally:
-            os.close(parent)
+
+    def _open_parent(self, path: str) -> int:
+        """The directory that a group is made in, kept open: groups are made where others were."""
+        parent = parent_of(path)
+        if self._parent[0] != parent:
+            self._forget_parent()
+            self._parent = (parent, self._open(parent))
+        return self._parent[1]
+
+    def _forget_parent(self) -> None:
+        fd = self._parent[1]
+        self._parent = ("", -1)
+        if fd >= 0:
+            os.close(fd)

@@ -18,7 +18,7 @@ from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
 from cgmgr.group import TIMEOUT_S, Group, Report, asked_for, prune
 from cgmgr.host import Host
-from cgmgr.plan import Machine
+from cgmgr.plan import Machine, Target
 from cgmgr.record import Record
 from cgmgr.resources import Resources
 from cgmgr.rundir import GroupRecord, Rundir
@@ -103,15 +103,16 @@ class Manager:
         raise AssertionError("the loop returns or raises")
 
     def _create(self, request: Request, record: GroupRecord) -> Group:
-        machine = Machine(self.host)
-        with self.rundir.lock(request.group):
+        with self.rundir.lock(request.group), Machine(self.host) as machine:
             observed = self.driver.observe(request)
             plan = self.driver.create(request, observed)
+            record = record.replace(paths=self._paths(request.group, machine))
             self.rundir.save(record)
             try:
                 plan.execute(machine)
-                record = record.replace(paths=self.driver.paths(request.group))
-                self.rundir.save(record)
+                if record.paths != (paths := self._paths(request.group, machine)):
+                    record = record.replace(paths=paths)
+                    self.rundir.save(record)
                 self._remember_parents(observed)
             except BaseException:
                 self.rundir.delete(request.group)
@@ -121,6 +122,11 @@ class Manager:
             effects=tuple(machine.effects), refused=(*observed.skipped, *machine.refused)
         )
         return group
+
+    def _paths(self, group: str, machine: Machine) -> dict[str, str]:
+        """Where the group is or will be, in every hierarchy."""
+        managed = self.host.managed
+        return {h.key: machine.path(Target(group=group, key=h.key)) for h in managed}
 
     def _remember_parents(self, observed: Observed) -> None:
         """Parents that this plan made are ours to prune, once nothing is below them."""
@@ -216,7 +222,8 @@ class Manager:
                 for directory in directories:
                     directory.close()
             observed = driver.observe(Request(group=name))
-            driver.remove(name, observed).execute(Machine(self.host))
+            with Machine(self.host) as machine:
+                driver.remove(name, observed).execute(machine)
         self.rundir.delete(name)
         prune(self.host, self.rundir, name)
         return True

@@ -24,6 +24,7 @@ from cgmgr.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from cgmgr.controllers.base import Row
     from cgmgr.host import Host
@@ -68,6 +69,18 @@ class Machine:
         self.refused: list[CgmgrError] = []
         self.kept: dict[int, object] = {}
         self._bound: dict[tuple[str, str], str] = {}
+        self._directories: dict[Target, kernfs.Directory] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the groups that `at` opened."""
+        while self._directories:
+            self._directories.popitem()[1].close()
 
     def bind(self, group: str, key: str, path: str) -> None:
         """Say where a group is in a hierarchy, once that is known."""
@@ -78,7 +91,8 @@ class Machine:
         bound = self._bound.get((target.group, target.key))
         if bound is None:
             bound = kernfs.join(self.host.by_key(target.key).base, target.group)
-        return kernfs.join(bound, target.leaf)
+            self._bound[target.group, target.key] = bound
+        return kernfs.join(bound, target.leaf) if target.leaf else bound
 
     def tree(self, target: Target) -> kernfs.Tree:
         return self.host.tree(self.host.by_key(target.key))
@@ -88,7 +102,15 @@ class Machine:
         return self.tree(target).absolute(self.path(target))
 
     def open(self, target: Target) -> kernfs.Directory:
+        """The target's directory, for the caller to close."""
         return self.tree(target).open(self.path(target))
+
+    def at(self, target: Target) -> kernfs.Directory:
+        """The target's directory, opened once; it belongs to the machine."""
+        directory = self._directories.get(target)
+        if directory is None:
+            directory = self._directories[target] = self.open(target)
+        return directory
 
 
 class Step(Record):
@@ -168,21 +190,18 @@ class Enable(Step):
         return f"write {self._text('+')} > {machine.absolute(self.target)}/cgroup.subtree_control"
 
     def execute(self, machine: Machine) -> None:
-        with machine.open(self.target) as group:
-            group.write("cgroup.subtree_control", self._text("+"))
+        machine.at(self.target).write("cgroup.subtree_control", self._text("+"))
 
     def undo(self, machine: Machine) -> None:
-        with machine.open(self.target) as group:
-            try:
-                group.write("cgroup.subtree_control", self._text("-"))
-            except CgmgrError as error:
-                # EBUSY: a group below has switched it on for its own children by now
-                if error.errno not in (errno.EBUSY, errno.ENOENT):
-                    raise
+        try:
+            machine.at(self.target).write("cgroup.subtree_control", self._text("-"))
+        except CgmgrError as error:
+            # EBUSY: a group below has switched it on for its own children by now
+            if error.errno not in (errno.EBUSY, errno.ENOENT):
+                raise
 
     def drift(self, machine: Machine) -> Iterator[Drift]:
-        with machine.open(self.target) as group:
-            enabled = (group.try_read("cgroup.subtree_control") or "").split()
+        enabled = (machine.at(self.target).try_read("cgroup.subtree_control") or "").split()
         if not set(self.controllers) <= set(enabled):
             path = f"{machine.absolute(self.target)}/cgroup.subtree_control"
             yield Drift(path=path, asked=self._text("+"), held=" ".join(enabled))
@@ -219,8 +238,7 @@ class Write(Step):
 
     def execute(self, machine: Machine) -> None:
         try:
-            with machine.open(self.target) as group:
-                self._hold(machine, group, self.row)
+            self._hold(machine, machine.at(self.target), self.row)
         except CgmgrError as error:
             if not self.optional:
                 raise
@@ -257,12 +275,10 @@ class Write(Step):
             machine.effects.append(Effect(path=path, asked=row.value, held=held))
 
     def undo(self, machine: Machine) -> None:
-        with machine.open(self.target) as group:
-            self._restore(group)
+        self._restore(machine.at(self.target))
 
     def drift(self, machine: Machine) -> Iterator[Drift]:
-        with machine.open(self.target) as group:
-            yield from _drift(group, self.row)
+        yield from _drift(machine.at(self.target), self.row)
 
     def _restore(self, group: kernfs.Directory) -> None:
         text = self.row.undo if self.row.undo is not None else self.previous

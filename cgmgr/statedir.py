@@ -94,6 +94,7 @@ class Folder:
         self.root = root.rstrip("/")
         self.name = folder
         self.path = f"{self.root}/{folder}"
+        self._fd = -1
 
     def parse(self, _encoded: str, value: Any) -> Any:
         """The meaning of a record's JSON value, in the file of that encoded name; `ValueError` says
@@ -168,18 +169,24 @@ class Folder:
     @contextlib.contextmanager
     def opened(self, *, create: bool = False) -> Generator[int]:
         """The folder's descriptor, its owner and mode checked; -1 where it is not there and shall
-        not be made."""
-        try:
-            fd = self._open(create)
-        except OSError as error:
-            if error.errno != errno.ENOENT or create:
-                raise kernel_error("open", self.path, error) from error
-            fd = -1
-        try:
-            yield fd
-        finally:
-            if fd >= 0:
-                os.close(fd)
+        not be made.  It is kept for the next time, as long as the folder has its name."""
+        if self._fd < 0 or os.fstat(self._fd).st_nlink == 0:
+            self.close()
+            try:
+                self._fd = self._open(create)
+            except OSError as error:
+                if error.errno != errno.ENOENT or create:
+                    raise kernel_error("open", self.path, error) from error
+        yield self._fd
+
+    def close(self) -> None:
+        """Let go of the folder's descriptor; twice does no harm."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
 
     def _open(self, create: bool) -> int:
         parent, _, name = self.root.rpartition("/")

@@ -35,7 +35,7 @@ from .steps import Attach, Evacuate, RemoveGroup, SetFrozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Final
 
     from cgmgr.controllers.base import Controller
@@ -59,6 +59,7 @@ class Cgroupfs:
     def observe(self, request: Request) -> Observed:
         group = kernfs.check_path(request.group)
         here = tuple(h.key for h in self.host.managed if self._exists(h, group))
+        missing = {} if here else {h.key: self._missing(h, group) for h in self.host.managed}
         scenes: dict[str, Scene] = {}
         skipped: list[CgmgrError] = []
         for controller in self._asked(request.resources, here):
@@ -71,10 +72,10 @@ class Cgroupfs:
         return Observed(
             group=group,
             here=here,
-            missing={h.key: self._missing(h, group) for h in self.host.managed},
-            ancestors=self._ancestors(group),
+            missing=missing,
+            ancestors=self._ancestors(group, self._switched(request, scenes)),
             scenes=scenes,
-            fill=self._empty_cpusets(group),
+            fill=() if here else self._empty_cpusets(group),
             skipped=tuple(skipped),
         )
 
@@ -157,12 +158,16 @@ class Cgroupfs:
         return self.host.tree(hierarchy).exists(kernfs.join(hierarchy.base, group))
 
     def _missing(self, hierarchy: Hierarchy, group: str) -> tuple[str, ...]:
-        above = kernfs.ancestors_of(group)
-        return tuple(name for name in above if not self._exists(hierarchy, name))
+        """The groups above that do not exist, from the top."""
+        missing: list[str] = []
+        for name in reversed(kernfs.ancestors_of(group)):
+            if name == "/" or self._exists(hierarchy, name):
+                break
+            missing.insert(0, name)
+        return tuple(missing)
 
     def _scene(self, controller: Controller, group: str, here: tuple[str, ...]) -> Scene:
-        """What the controller asked to see, of the group and of the nearest group above that
-        exists."""
+        """What the controller asked to see, of the group and of the nearest group above it."""
         hierarchy = self.host.need(controller.NAME)
         if here and hierarchy.key not in here:
             raise ControllerUnavailable(
@@ -175,66 +180,72 @@ class Cgroupfs:
             )
         tree = self.host.tree(hierarchy)
         wanted = controller.observe(hierarchy.version, self.host.facts)
+        inherited: tuple[str, ...] = getattr(controller, "INHERITED", ())
         path = kernfs.join(hierarchy.base, group)
-        parent = kernfs.parent_of(path)
-        while parent != "/" and not tree.exists(parent):
-            parent = kernfs.parent_of(parent)
-        new = hierarchy.key not in here
         files: dict[str, str | None] = {}
         children: tuple[str, ...] = ()
-        if not new:
+        if here:
             with tree.open(path) as directory:
                 files = {file: _stripped(directory.try_read(file)) for file in wanted}
                 children = tuple(directory.children())
-        with tree.open(parent) as directory:
-            above = {file: _stripped(directory.try_read(file)) for file in wanted}
         return Scene(
             version=hierarchy.version,
-            new=new,
+            new=not here,
             files=files,
-            parent=above,
+            parent=_above(tree, path, [file for file in wanted if file in inherited]),
             children=children,
             where=tree.absolute(path),
             facts=self.host.facts,
         )
 
-    def _ancestors(self, group: str) -> tuple[Ancestor, ...]:
-        """The groups above in cgroup2, and what each would allow."""
+    def _switched(self, request: Request, scenes: Mapping[str, Scene]) -> list[str]:
+        """The controllers that have to be switched on for the group, on cgroup2."""
+        return [
+            name
+            for name in (self.host.v2.controllers if self.host.v2 is not None else ())
+            if name not in IMPLICIT_ON_V2 and (name in request.enable or name in scenes)
+        ]
+
+    def _ancestors(self, group: str, switched: list[str]) -> tuple[Ancestor, ...]:
+        """The groups above in cgroup2, and what each would allow; with nothing to switch on only
+        the nearest counts."""
         hierarchy = self.host.v2
         if hierarchy is None:
             return ()
         tree = self.host.tree(hierarchy)
         found: list[Ancestor] = []
-        for name in kernfs.ancestors_of(group):
+        for name in kernfs.ancestors_of(group)[0 if switched else -1 :]:
             path = kernfs.join(hierarchy.base, name)
             try:
                 with tree.open(path) as directory:
-                    found.append(_ancestor(name, directory, path == hierarchy.own))
+                    found.append(_ancestor(name, directory, switched, path == hierarchy.own))
             except GroupGone:
                 found.append(Ancestor(name=name, exists=False))
         return tuple(found)
 
     def _empty_cpusets(self, group: str) -> tuple[str, ...]:
-        """Groups above, in a v1 cpuset hierarchy, that are not there or hold no CPUs or no
-        nodes."""
+        """Groups above, in a v1 cpuset hierarchy, that are not there or hold no CPUs or no nodes,
+        from the top.  Above one that holds some, all do."""
         hierarchy = self.host.holder("cpuset")
         if hierarchy is None or hierarchy.version == 2:
             return ()
+        files = CONTROLLERS["cpuset"].observe(1)[:2]
         empty: list[str] = []
-        for name in kernfs.ancestors_of(group):
+        for name in reversed(kernfs.ancestors_of(group)):
             try:
                 with self.host.tree(hierarchy).open(kernfs.join(hierarchy.base, name)) as above:
-                    texts = [above.try_read(f) for f in CONTROLLERS["cpuset"].observe(1)[:2]]
+                    texts = [above.try_read(file) for file in files]
             except GroupGone:
                 texts = [None]
-            if not all(text and text.strip() for text in texts):
-                empty.append(name)
+            if all(text and text.strip() for text in texts):
+                break
+            empty.insert(0, name)
         return tuple(empty)
 
     # -- how saying is done
 
     def _parents(self, hierarchy: Hierarchy, observed: Observed) -> Iterator[Step]:
-        for name in observed.missing[hierarchy.key]:
+        for name in observed.missing.get(hierarchy.key, ()):
             yield EnsureParent(target=Target(group=name, key=hierarchy.key))
         if "cpuset" in hierarchy.controllers and hierarchy.version == 1:
             # a task cannot join an empty v1 cpuset, nor can a group below it get any CPU
@@ -252,11 +263,7 @@ class Cgroupfs:
         self, hierarchy: Hierarchy, request: Request, observed: Observed
     ) -> Iterator[Step]:
         """Switch on, in every group above, what is asked and not yet on."""
-        wanted = [
-            name
-            for name in hierarchy.controllers
-            if name not in IMPLICIT_ON_V2 and (name in request.enable or name in observed.scenes)
-        ]
+        wanted = self._switched(request, observed.scenes)
         for above in observed.ancestors:
             domain = request.threaded and above is observed.ancestors[-1]
             lacking = tuple(
@@ -351,18 +358,31 @@ def _step(target: Target, row: Row, scene: Scene, request: Request) -> Step:
     )
 
 
-def _ancestor(name: str, directory: kernfs.Directory, own: bool) -> Ancestor:
+def _ancestor(
+    name: str, directory: kernfs.Directory, switched: list[str], own: bool
+) -> Ancestor:
     kind = directory.try_read("cgroup.type")
-    pids = tuple(members.pids(directory)) if kind is not None else ()
+    enabled = tuple((directory.try_read("cgroup.subtree_control") or "").split())
+    pids: tuple[int, ...] = ()
+    if kind is not None and set(switched) - set(enabled) - THREADED:
+        pids = tuple(members.pids(directory))
     return Ancestor(
         name=name,
         root=kind is None,
         kind=(kind or "domain").strip(),
-        controllers=tuple((directory.try_read("cgroup.controllers") or "").split()),
-        enabled=tuple((directory.try_read("cgroup.subtree_control") or "").split()),
+        enabled=enabled,
         pids=pids,
         movable=own and (directory.path == "/" or _all_ours(pids)),
     )
+
+
+def _above(tree: kernfs.Tree, path: str, files: list[str]) -> dict[str, str | None]:
+    """The files of the nearest group above that exists."""
+    while files and path != "/":
+        path = kernfs.parent_of(path)
+        with contextlib.suppress(GroupGone), tree.open(path) as directory:
+            return {file: _stripped(directory.try_read(file)) for file in files}
+    return {}
 
 
 def _all_ours(pids: tuple[int, ...]) -> bool:

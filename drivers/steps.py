@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-    from cgmgr.kernfs import Directory
+    from cgmgr.kernfs import Directory, Tree
     from cgmgr.plan import Machine
 
 #: a group without processes can stay busy for a moment while the kernel lets go of the last one
@@ -161,18 +161,11 @@ class RemoveGroup(Step):
         return f"rmdir {machine.absolute(self.target)}"
 
     def execute(self, machine: Machine) -> None:
-        tree, path = machine.tree(self.target), machine.path(self.target)
         deadline = time.monotonic() + REMOVE_S
         pause = 0.0005
         while True:
             try:
-                with tree.open(path) as group:
-                    paths = list(members.walk(group))
-                for below in reversed(paths):
-                    with contextlib.suppress(GroupGone):
-                        tree.rmdir(below)
-                return
-            except GroupGone:
+                _remove(machine.tree(self.target), machine.path(self.target))
                 return
             except GroupBusy as error:
                 _give_up_if_used(machine, self.target, error)
@@ -180,6 +173,23 @@ class RemoveGroup(Step):
                     raise
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
+
+
+def _remove(tree: Tree, path: str) -> None:
+    """A group without groups below it goes at once; else from the bottom."""
+    with contextlib.suppress(GroupGone):
+        try:
+            tree.rmdir(path)
+            return
+        except GroupBusy:
+            with tree.open(path) as group:
+                below = list(members.walk(group))[1:]
+            if not below:
+                raise
+        for lower in reversed(below):
+            with contextlib.suppress(GroupGone):
+                tree.rmdir(lower)
+        tree.rmdir(path)
 
 
 def _give_up_if_used(machine: Machine, target: Target, error: GroupBusy) -> None:

@@ -178,6 +178,7 @@ def test_a_directory_that_others_may_enter_is_refused(
 ) -> None:
     save(folder, "x", 1)
     Path(getattr(folder, level)).chmod(mode)
+    folder.close()
 
     for act in (lambda: folder.read("x"), lambda: save(folder, "x", 2), folder.sweep):
         with pytest.raises(HostError, match=f"with mode {mode:o}") as caught:
@@ -190,6 +191,7 @@ def test_a_directory_that_others_may_enter_is_refused(
 def test_a_directory_of_another_user_is_refused(folder: Folder) -> None:
     save(folder, "x", 1)
     os.chown(folder.root, 12345, -1)
+    folder.close()
 
     with pytest.raises(HostError, match="belongs to 12345"):
         folder.read("x")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         """One controller.  Every function is pure, `version` is 1 or 2.
 
         A module may also have `explain(error, row, read)`: the kernel's refusal of a row as an
-        error in the controller's words, for an errno whose meaning it knows; else the error itself.
+        error in the controller's words, for an errno whose meaning it knows; else the error itself,
+        and `INHERITED`, those of the files of `observe` that it wants to see of the group above.
         """
 
         @property

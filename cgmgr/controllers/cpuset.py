@@ -45,6 +45,7 @@ EFFECTIVE = {
     1: {CPUS: "cpuset.effective_cpus", MEMS: "cpuset.effective_mems"},
     2: {CPUS: "cpuset.cpus.effective", MEMS: "cpuset.mems.effective"},
 }
+INHERITED = (*FILES[1], *FILES[2])
 THINGS = {CPUS: "CPUs", MEMS: "memory nodes"}
 
 

@@ -42,6 +42,7 @@ ON_V2 = True
 IMPLICIT_ON_V2 = True
 
 LIST = "devices.list"
+INHERITED = (LIST,)
 
 UNSEEN = "devices.list does not show what was denied before"
 

@@ -33,6 +33,7 @@ IMPLICIT_ON_V2 = False
 
 LIMIT = "memory.limit_in_bytes"
 MEMSW = "memory.memsw.limit_in_bytes"
+INHERITED = (MEMSW,)
 SOFT = "memory.soft_limit_in_bytes"
 SWAPPINESS = "memory.swappiness"
 OOM_CONTROL = "memory.oom_control"
@@ -118,8 +119,8 @@ def _rows_v1(memory: Memory, scene: Scene) -> list[Row]:
 
 def _limits_v1(memory: Memory, scene: Scene) -> list[Row]:
     """memory <= memsw must hold after every single write, and when they are undone."""
-    limit_was = parse.limit_v1(scene.files.get(LIMIT) or str(parse.UNLIMITED_V1))
-    memsw_was = parse.limit_v1(scene.files.get(MEMSW) or str(parse.UNLIMITED_V1))
+    limit_was = parse.limit(scene.files.get(LIMIT) or str(parse.UNLIMITED_V1))
+    memsw_was = parse.limit(scene.files.get(MEMSW) or str(parse.UNLIMITED_V1))
     memsw = _memsw(memory, limit_was, memsw_was, scene)
     planned: list[Row] = []
     if memory.max_bytes is not None:

@@ -29,6 +29,7 @@ IMPLICIT_ON_V2 = False
 
 LIMITS = "misc.max"
 CAPACITY = "misc.capacity"  # in the root only
+INHERITED = (LIMITS, CAPACITY)
 
 
 def wants(resources: Resources) -> bool:

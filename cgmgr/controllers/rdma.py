@@ -28,6 +28,7 @@ ON_V2 = True
 IMPLICIT_ON_V2 = False
 
 LIMITS = "rdma.max"
+INHERITED = (LIMITS,)
 CURRENT = "rdma.current"
 KINDS = ("hca_handle", "hca_object")
 
