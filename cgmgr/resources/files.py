@@ -71,6 +71,12 @@ def _limit(text: str) -> int | Max:
     return MAX if text == "max" else int(text)
 
 
+def _bytes(text: str) -> int | Max:
+    """A limit in bytes; the kernel takes a suffix too, as memparse() does, but prints none."""
+    power = " kmgtpe".find(text[-1:].lower()) * 10
+    return int(text[:-1]) << power if power > 0 and text[:-1].isdigit() else _limit(text)
+
+
 def _v1_limit(text: str) -> int | Max:
     return MAX if int(text) < 0 or int(text) >= V1_UNLIMITED else int(text)
 
@@ -83,7 +89,7 @@ def _cpu(field: str, parse: Callable[[str], Any] = int) -> Reader:
     return lambda text: Resources(cpu=Cpu(**{field: parse(text)}))
 
 
-def _memory(field: str, parse: Callable[[str], Any] = _limit) -> Reader:
+def _memory(field: str, parse: Callable[[str], Any] = _bytes) -> Reader:
     return lambda text: Resources(memory=Memory(**{field: parse(text)}))
 
 

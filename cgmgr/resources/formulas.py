@@ -24,6 +24,8 @@ SHARES_MOST: Final = 262_144
 #: systemd keeps CPUQuota in its drop-in as whole percents of a second, cut off: a quota that is not
 #: a multiple would shrink at the next daemon-reload
 PERCENT_USEC: Final = 10_000
+#: kernel/sched/core.c max_cfs_runtime: 44 bits of microseconds
+QUOTA_MOST: Final = (1 << 44) - 1
 #: kernel/sched/core.c default_cfs_period(), and what systemd uses without CPUQuotaPeriodSec
 DEFAULT_PERIOD_US: Final = 100_000
 
@@ -110,8 +112,11 @@ def quota_to_per_sec_usec(quota_us: int, period_us: int) -> int:
 
 
 def per_sec_usec_to_quota(per_sec_usec: int, period_us: int) -> int:
-    """The quota that systemd writes for CPUQuotaPerSecUSec (src/core/cgroup.c)."""
-    return per_sec_usec * period_us // 1_000_000
+    """The quota that systemd writes for CPUQuotaPerSecUSec (src/core/cgroup.c).
+
+    Rounding may have gone above what the kernel takes.
+    """
+    return min(per_sec_usec * period_us // 1_000_000, QUOTA_MOST)
 
 
 def ids_to_mask(ids: Iterable[int]) -> bytes:

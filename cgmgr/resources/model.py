@@ -16,14 +16,13 @@ from cgmgr.record import Record
 from cgmgr.units import MAX_ID, MAX_U32, MAX_U64, Max
 
 from . import checks
+from .formulas import QUOTA_MOST, shares_to_weight, weight_to_shares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar
 
 _MOST = MAX_U64 >> 1
-#: kernel/sched/core.c max_cfs_runtime: 44 bits of microseconds
-_QUOTA_MOST = (1 << 44) - 1
 _LIMIT: checks.Range = (0, _MOST, True)
 _NONZERO: checks.Range = (1, _MOST, True)
 _WEIGHT: checks.Range = (1, 10_000, False)
@@ -39,9 +38,9 @@ class Cpu(Record):
 
     RANGES: ClassVar[dict[str, checks.Range]] = {
         "weight": _WEIGHT,
-        "quota_us": (1_000, _QUOTA_MOST, True),
+        "quota_us": (1_000, QUOTA_MOST, True),
         "period_us": (1_000, 1_000_000, False),
-        "burst_us": (0, _QUOTA_MOST, False),
+        "burst_us": (0, QUOTA_MOST, False),
         "rt_runtime_us": (0, _MOST, True),
         "rt_period_us": (1, _MOST, False),
         "shares": (2, 262_144, False),
@@ -75,8 +74,6 @@ class Cpu(Record):
             raise checks.refuse(f"cpu.{less}", part, f"no more than cpu.{more}, {whole}")
 
     def _check_shares(self, shares: int) -> None:
-        from .formulas import shares_to_weight, weight_to_shares
-
         weight = shares_to_weight(shares)
         if self.weight != weight:
             raise checks.refuse("cpu.weight", self.weight, f"{weight} beside {shares} shares")
