@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
-from cgmgr import kernfs, linux
+from cgmgr import linux
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.errors import CgmgrError
+from cgmgr.features import has_file, probe
 from cgmgr.host import IMPLICIT_ON_V2, UNIFIED, Hierarchy, read_text
 from cgmgr.record import Record
 
@@ -103,15 +104,13 @@ systemctl daemon-reload"""
 
 
 def _swap(host: Host) -> Iterator[Finding]:
-    hierarchy = host.holder("memory")
-    if hierarchy is None:
+    if host.holder("memory") is None:
         return
-    file = "memory.memsw.limit_in_bytes" if hierarchy.version == 1 else "memory.swap.max"
-    if has_file(host, hierarchy, file) is False:
+    if probe(host).swap is False:
         yield Finding(
             subject="memory",
             level=NO,
-            text=f"swap is not accounted (no {file}): it cannot be limited",
+            text="swap is not counted by group: it cannot be limited",
             fix="add swapaccount=1 to the kernel's command line",
         )
     elif len((read_text(host.root, "proc/swaps") or "").splitlines()) < 2:
@@ -157,16 +156,19 @@ def _pressure(host: Host) -> Iterator[Finding]:
 
 
 def _verbs(host: Host) -> Iterator[Finding]:
-    v2 = host.v2
-    if v2 is None:
-        text = "by freezing, signalling and thawing (no cgroup2 is mounted, so no cgroup.kill)"
+    features = probe(host)
+    if features.kill is False:
+        text = "by freezing, signalling and thawing: there is no cgroup.kill"
         yield Finding(subject="kill", level=OK, text=text)
-    elif has_file(host, v2, "cgroup.kill") is not False:
+    else:
         yield Finding(subject="kill", level=OK, text="by cgroup.kill, which misses nobody")
-    memory = host.holder("memory")
-    if memory is not None and memory.version == 2 and not has_file(host, memory, "memory.peak"):
-        text = "peak memory is not known: memory.peak came with Linux 5.19"
-        yield Finding(subject="memory", level=NOTE, text=text)
+    for works, text in (
+        (features.peak, "the peak of memory is not known (Linux 5.19 has memory.peak)"),
+        (features.peak_reset, "a peak of memory includes the start (Linux 6.12 can reset it)"),
+        (features.clone_into_cgroup, "a process joins its group before it executes, not at birth"),
+    ):
+        if works is False:
+            yield Finding(subject="run", level=NOTE, text=text)
 
 
 def _hugepages(host: Host) -> Iterator[Finding]:
@@ -209,26 +211,6 @@ def _containers(host: Host) -> Iterator[Finding]:
         yield Finding(
             subject="containers", level=NOTE, text="our own cgroup is outside what is mounted here"
         )
-
-
-def has_file(host: Host, hierarchy: Hierarchy, file: str) -> bool | None:
-    """Whether groups of the hierarchy have a file: asked of the root, then of any group there is.
-
-    None where nobody can say: many files exist in groups other than the root only, and there is no
-    group but the root.
-    """
-    tree = host.tree(hierarchy)
-    with tree.open("/") as root:
-        if root.has(file):
-            return True
-        children = root.children()
-    for name in children:
-        try:
-            with tree.open(kernfs.join("/", name)) as group:
-                return group.has(file)
-        except CgmgrError:
-            continue
-    return None
 
 
 CHECKS: Final[tuple[Callable[[Host], Iterator[Finding]], ...]] = (

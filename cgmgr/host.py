@@ -55,7 +55,7 @@ class Hierarchy(Record):
     this process's group, relative to the mount, or None when it lies outside what is mounted.
     `mount_root` is the part of the hierarchy that is mounted ("/" outside containers).  `base` is
     the group that the names of our groups start from: the mount's root where we may write there,
-    else our own group, which somebody delegated to us.
+    else our own group, which somebody delegated to us.  `options` are those of the file system.
     """
 
     key: str
@@ -66,6 +66,7 @@ class Hierarchy(Record):
     own: str | None = None
     base: str = "/"
     read_only: bool = False
+    options: tuple[str, ...] = ()
 
 
 class Host:
@@ -248,6 +249,7 @@ def _hierarchy(
         own=own,
         base=own if ours and own else "/",
         read_only="ro" in mount.options,
+        options=mount.super_options,
     )
 
 

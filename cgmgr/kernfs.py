@@ -199,6 +199,13 @@ class Directory:
         """Whether the file is there."""
         return os.access(file, os.F_OK, dir_fd=self.fd, follow_symlinks=False)
 
+    def mode_of(self, file: str) -> int:
+        """The file's permission bits: some say what the kernel lets one do (memory.peak)."""
+        try:
+            return os.stat(file, dir_fd=self.fd, follow_symlinks=False).st_mode & 0o777
+        except OSError as error:
+            raise self._failed("stat", file, error) from error
+
     def files(self) -> list[str]:
         """The names of the kernel's files here, sorted."""
         with os.scandir(self.fd) as entries:
