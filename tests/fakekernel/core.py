@@ -306,9 +306,22 @@ class FakeKernel:
         group.set_key("cgroup.events", "frozen", int(frozen))
         group.set_key("cgroup.events", "populated", int(group.populated))
         group.put("cgroup.type", type_of(group))
+        if group.made:
+            _count_controllers(group)
         if group.is_thread_root:
             threads = [pid for one in group.below() if one.domain == group for pid in one.pids]
             group.put("cgroup.procs", "\n".join(map(str, sorted(threads))))
+
+
+def _count_controllers(group: Group) -> None:
+    """The nr_subsys_ lines of cgroup.stat (6.11): in how many groups from here on each is."""
+    below = list(group.below())
+    for line in group.get("cgroup.stat").splitlines():
+        name = line.partition(" ")[0].removeprefix("nr_subsys_")
+        if line.startswith("nr_subsys_"):
+            everywhere = name not in group.kernel.root.control  # the implicit ones
+            count = sum(everywhere or name in one.control for one in below)
+            group.set_key("cgroup.stat", f"nr_subsys_{name}", count)
 
 
 def _settle_freezer(group: Group) -> None:

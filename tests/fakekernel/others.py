@@ -135,8 +135,10 @@ def write_classid(group: Group, file: str, value: str) -> None:
 
 def write_ifpriomap(group: Group, file: str, value: str) -> None:
     words = value.split()
-    if len(words) < 2 or not words[1].isdigit() or words[0] not in group.kernel.facts.interfaces:
+    if len(words) < 2 or not words[1].isdigit():
         fail(errno.EINVAL)
+    if words[0] not in group.kernel.facts.interfaces:
+        fail(errno.ENODEV)
     group.set_key(file, words[0], int(words[1]))
 
 

@@ -674,6 +674,29 @@ def _holds_by(bench: Bench, version: int) -> bool:
         return directory.has("cgroup.type") == (version == 2)
 
 
+EVERY = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "io", "pids", "net_cls")
+
+
+@pytest.mark.parametrize(
+    "controller", ["", *EVERY, "net_prio", "hugetlb", "perf_event", "rdma", "misc"]
+)
+def test_a_new_group_has_the_same_files(bench: Callable[[str], Bench], controller: str) -> None:
+    """Names, modes, and what they say, in a group that was just made."""
+    ready = bench(controller)
+    seen: list[dict[str, tuple[int, str]]] = []
+    for tree in (ready.real, ready.fake):
+        with tree.open(ready.base) as directory:
+            files = directory.files()
+        texts = {file: ready.act(tree, ("read", "/", file)) for file in files}
+        modes = {file: Path(tree.absolute(ready.base), file).stat().st_mode for file in files}
+        seen.append({file: (modes[file] & 0o777, texts[file]) for file in files})
+    real, fake = seen
+
+    assert sorted(fake) == sorted(real)
+    different = {file: (real[file], fake[file]) for file in real if real[file] != fake[file]}
+    assert different == {}
+
+
 @pytest.mark.parametrize("hierarchy", ["", "cpu", "pids", "freezer"])
 @pytest.mark.parametrize("scenario", CORE)
 def test_core(bench: Callable[[str], Bench], hierarchy: str, scenario: str) -> None:
