@@ -173,9 +173,9 @@ class _Given:
         """What a flag of ours says, on top of what the others did."""
         if flag not in self.values:
             return resources
-        said: dict[str, Any] = {word: self.many(flag) if flag in LISTS else self.values[flag]}
+        said = self.many(flag) if flag in LISTS else self.values[flag]
         try:
-            return resources_of(resources, **said)
+            return resources_of(resources, **{word: said})
         except RequestError as error:
             raise RequestError(
                 f"{_dashed(flag)}: {error}", operation="read flags", value=error.value

@@ -100,7 +100,7 @@ REPEATABLE: Final = (*KEYED, "unified", "devices")
 
 
 def resources_of(
-    base: Resources | None = None, /, *, resolve: Resolve | None = None, **words: Any
+    base: Resources | None = None, resolve: Resolve | None = None, /, **words: Any
 ) -> Resources:
     """Resources from words, on top of `base`.
 
