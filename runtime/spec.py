@@ -71,6 +71,9 @@ MASKED: Final = (
 )
 READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
+#: RLIM_INFINITY (asm-generic/resource.h): -1 as a number of 64 bits
+_RLIM_INFINITY: Final = (1 << 64) - 1
+
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 _HOSTNAME: Final = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?\Z")
 _HOST_NAME_MAX: Final = 64
@@ -219,7 +222,11 @@ def _process(request: ContainerRequest, identity: Identity) -> dict[str, Any]:
         "cwd": clean(request.cwd),
         "capabilities": _capabilities(request, identity),
         "rlimits": [
-            {"type": f"RLIMIT_{u.name.upper()}", "soft": u.soft, "hard": u.hard}
+            {
+                "type": f"RLIMIT_{u.name.upper()}",
+                "soft": u.soft & _RLIM_INFINITY,
+                "hard": u.hard & _RLIM_INFINITY,
+            }
             for u in request.ulimits
         ],
         "noNewPrivileges": request.no_new_privileges,

@@ -6,7 +6,6 @@ locks are kept is `cgmgr.statedir`'s.
 
 from __future__ import annotations
 
-import os
 import time
 
 from cgmgr import owner
@@ -54,18 +53,20 @@ class Containers(Folder):
         super().__init__(root, FOLDER)
 
     def parse(self, encoded: str, value: Any) -> ContainerRecord:
-        fields = {name: value[name] for name in ("id", "bundle", "created_usec")}
-        kinds = {"id": str, "bundle": str, "created_usec": int}
-        if any(type(fields[name]) is not kind for name, kind in kinds.items()):
+        if type(value) is not dict:
+            raise ValueError("it holds no object")
+        try:
+            fields: dict[str, Any] = {name: value[name] for name in _KINDS}
+            owners = {name: value[name] and Owner(**value[name]) for name in _OWNERS}
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a field is missing or of another type: {error}") from error
+        if any(type(fields[name]) is not kind for name, kind in _KINDS.items()):
             raise ValueError("a field is of another type")
-        if encode(fields["id"]) != encoded or not os.path.isabs(fields["bundle"]):
-            raise ValueError(f"it is the record of {fields['id']!r}")
-        init = value.get("init")
-        return ContainerRecord(
-            launcher=Owner(**value["launcher"]),
-            init=Owner(**init) if init is not None else None,
-            **fields,
-        )
+        if encode(fields["id"]) != encoded or not fields["bundle"].startswith("/"):
+            raise ValueError(f"it is the record of {fields['id']!r} in {fields['bundle']!r}")
+        if owners["launcher"] is None:
+            raise ValueError("launcher is missing")
+        return ContainerRecord(**fields, **owners)
 
     def load(self, name: str) -> ContainerRecord | None:
         """The container's record, None if there is none; `HostError` if it is damaged."""
@@ -81,9 +82,13 @@ class Containers(Folder):
         return [entry for _, entry in self.entries() if isinstance(entry, ContainerRecord)]
 
 
+_KINDS: Final = {"id": str, "bundle": str, "created_usec": int}
+_OWNERS: Final = ("launcher", "init")
+
+
 def _plain(record: ContainerRecord) -> dict[str, Any]:
     value = {field: getattr(record, field) for field in record.__fields__}
-    for field in ("launcher", "init"):
+    for field in _OWNERS:
         one: Owner | None = value[field]
         value[field] = one and {name: getattr(one, name) for name in one.__fields__}
     return value

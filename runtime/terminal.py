@@ -156,13 +156,13 @@ class _Relay:
         return data
 
     def _to_sink(self, ready: dict[int, int]) -> None:
-        if self.sink is None:
-            self.coming_out = b""
-        elif self.sink in ready:
+        if self.sink is not None and self.sink in ready:
             try:
                 self.coming_out = self.coming_out[os.write(self.sink, self.coming_out) :]
             except BrokenPipeError:
                 self.sink = None
+        if self.sink is None:
+            self.coming_out = b""
 
 
 def _read(fd: int) -> bytes:

@@ -112,7 +112,7 @@ def parse_volume(text: str, *, selinux: str = "/sys/fs/selinux/enforce") -> Volu
             raise _refused("--volume", text, f"unknown option {word!r}")
     return Volume(
         source=clean(source),
-        destination=clean(destination),
+        destination=_absolute("--volume", destination),
         options=tuple(options),
     )
 
@@ -127,13 +127,17 @@ def parse_tmpfs(text: str) -> Tmpfs:
         if not plain and not (equals and value and key in _TMPFS_DATA):
             raise _refused("--tmpfs", text, f"unknown option {word!r}")
         options.append(word)
-    return Tmpfs(destination=clean(destination), options=tuple(options))
+    return Tmpfs(destination=_absolute("--tmpfs", destination), options=tuple(options))
+
+
+def _absolute(flag: str, path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise _refused(flag, path, "the destination must be an absolute path")
+    return clean(path)
 
 
 def _check_destination(flag: str, path: str) -> None:
-    if not path.startswith("/") or "\0" in path:
-        raise _refused(flag, path, "the destination must be an absolute path")
-    place = clean(path)
+    place = _absolute(flag, path)
     if place == "/":
         raise _refused(flag, path, "the destination must not be /")
     inside_proc = place == "/proc" or place.startswith("/proc/")

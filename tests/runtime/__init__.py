@@ -1,0 +1,1 @@
+"""Tests of cgmgr.runtime: neither root nor a new namespace is needed for these."""
