@@ -267,6 +267,9 @@ def _words(request: SpawnRequest) -> Words:
     env: Mapping[Any, Any] = os.environb if request.env is None else request.env
     argv = [_word(word, "argument") for word in request.argv]
     program = request.executable if request.executable is not None else (*argv, b"")[0]
+    if not request.entry and not (program and argv[0]):
+        # posix.execve takes no empty argv[0], which programs may not survive either
+        raise RequestError("the name of the program is empty", operation="start", value="")
     encoded = {_word(key, "name"): _word(value, "value") for key, value in env.items()}
     for key in encoded:
         if not key or b"=" in key:
@@ -297,9 +300,19 @@ def _groups(request: SpawnRequest) -> list[int] | None:
 
 
 def rlimits(asked: Mapping[int, tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """All of them, ours where nothing else is asked: the spawner's are those of when it started."""
+    """All of them, ours where nothing else is asked: the spawner's are those of when it started.
+
+    -1 is no limit (resource.RLIM_INFINITY).  Raises `RequestError`.
+    """
     import resource
 
+    for which, (soft, hard) in asked.items():
+        if which not in RLIMITS or (hard >= 0 and not 0 <= soft <= hard):
+            raise RequestError(
+                f"invalid rlimit {which}: soft {soft}, hard {hard}",
+                operation="start",
+                value=f"{soft}:{hard}",
+            )
     return [(which, *asked.get(which, resource.getrlimit(which))) for which in RLIMITS]
 
 

@@ -98,6 +98,9 @@ class Spawner:
         except OSError as error:
             self.control.close()
             raise kernel_error("start spawner", sys.executable, error) from error
+        except BaseException:
+            self.control.close()
+            raise
         finally:
             theirs.close()
 

@@ -100,7 +100,7 @@ class Plumbing:
 
     def _stream(self, stream: Stream, number: int) -> int:
         if stream is None:
-            return number if _is_open(number) else self._null()
+            return number if _is_inherited(number) else self._null()
         if not isinstance(stream, int):
             return stream.fileno()
         if stream == PIPE:
@@ -128,9 +128,9 @@ class Plumbing:
         return fd
 
 
-def _is_open(fd: int) -> bool:
+def _is_inherited(fd: int) -> bool:
+    """Whether exec would keep it: where a stream is closed, its number may be some file of ours."""
     try:
-        os.fstat(fd)
+        return os.get_inheritable(fd)
     except OSError:
         return False
-    return True
