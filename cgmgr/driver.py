@@ -54,7 +54,7 @@ if TYPE_CHECKING:
             """Where the group is, by hierarchy key; empty where it is nowhere."""
             ...
 
-        def list(self, parent: str, /) -> list[str]:
+        def children(self, parent: str, /) -> list[str]:
             """The names of the groups directly below `parent`, sorted."""
             ...
 

@@ -172,7 +172,7 @@ class Manager:
 
     def list(self, parent: str = PARENT) -> list[str]:
         """The names of the groups below `parent`, in any hierarchy, sorted."""
-        return self.driver.list(kernfs.check_path(parent))
+        return self.driver.children(kernfs.check_path(parent))
 
     @contextlib.contextmanager
     def group(self, name: str | None = None, **options: Any) -> Generator[Group]:

@@ -85,7 +85,7 @@ class Cgroupfs:
             h.key: kernfs.join(h.base, group) for h in self.host.managed if self._exists(h, group)
         }
 
-    def list(self, parent: str) -> list[str]:
+    def children(self, parent: str) -> list[str]:
         found: set[str] = set()
         for hierarchy in self.host.managed:
             with (
@@ -300,7 +300,7 @@ class Cgroupfs:
         if not request.threaded and not below_threaded:
             return
         asked = set(observed.scenes) - {"devices", "freezer"}
-        enabled = set(parent.enabled) if parent is not None and not parent.root else set()
+        enabled = set(parent.enabled if parent is not None and not parent.root else ())
         for domain_only, why, hint in (
             (asked - THREADED, "is threaded, and cannot have", "set it on the domain group above"),
             (enabled - THREADED, "cannot be threaded: the group above hands on", "use another one"),
@@ -358,9 +358,7 @@ def _step(target: Target, row: Row, scene: Scene, request: Request) -> Step:
     )
 
 
-def _ancestor(
-    name: str, directory: kernfs.Directory, switched: list[str], own: bool
-) -> Ancestor:
+def _ancestor(name: str, directory: kernfs.Directory, switched: list[str], own: bool) -> Ancestor:
     kind = directory.try_read("cgroup.type")
     enabled = tuple((directory.try_read("cgroup.subtree_control") or "").split())
     pids: tuple[int, ...] = ()

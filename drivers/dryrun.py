@@ -69,5 +69,5 @@ class DryRun:
     def paths(self, group: str) -> dict[str, str]:
         return self.inner.paths(group)
 
-    def list(self, parent: str) -> list[str]:
-        return self.inner.list(parent)
+    def children(self, parent: str) -> list[str]:
+        return self.inner.children(parent)

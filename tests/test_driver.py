@@ -104,7 +104,7 @@ def test_a_dry_run_says_the_same_and_does_nothing(host: FakeHost) -> None:
 
     assert plan.describe(machine) == real.create(request, real.observe(request)).describe(machine)
     assert host.writes == []
-    assert dry.list("/cgmgr") == []
+    assert dry.children("/cgmgr") == []
 
 
 def test_what_a_dry_run_would_refuse_is_refused(host: FakeHost, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cgmgr.controllers.base import Alternative, Row
-from cgmgr.errors import CgmgrError, ControllerUnavailable, HostError, KernelError
+from cgmgr.errors import ControllerUnavailable, HostError, KernelError
 from cgmgr.host import Hierarchy, Host
+from cgmgr.kernfs import Directory, Tree
 from cgmgr.plan import (
     Drift,
     Effect,
@@ -32,13 +33,13 @@ class Note(Step):
     name: str
     fails: str = ""
 
-    def describe(self, _machine: Machine) -> str:
+    def describe(self, machine: Machine) -> str:
         return f"note {self.name}"
 
-    def execute(self, _machine: Machine) -> None:
+    def execute(self, machine: Machine) -> None:
         self._log("do")
 
-    def undo(self, _machine: Machine) -> None:
+    def undo(self, machine: Machine) -> None:
         self._log("undo")
 
     def _log(self, what: str) -> None:
@@ -100,7 +101,7 @@ def test_what_cannot_be_undone_is_said(machine: Machine) -> None:
 
 def test_an_interrupt_undoes_too(machine: Machine) -> None:
     class Interrupt(Note):
-        def execute(self, _machine: Machine) -> None:
+        def execute(self, machine: Machine) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -174,12 +175,12 @@ def test_a_value_that_the_kernel_changes_is_refused_and_put_back(
 ) -> None:
     file = tmp_path / "x" / "cpu.shares"
     file.write_text("1024")
-    monkeypatch.setattr(
-        "cgmgr.kernfs.Tree.write_file",
-        lambda _tree, _group, _file, data: file.write_text(
-            str(min(int(data), 2000))  # as v1 clamps shares, without a word
-        ),
-    )
+
+    def clamp(_tree: Tree, _group: Directory, _file: str, data: bytes) -> None:
+        """As v1 clamps shares, without a word."""
+        file.write_text(str(min(int(data), 2000)))
+
+    monkeypatch.setattr(Tree, "write_file", clamp)
 
     with pytest.raises(HostError, match="the kernel took it and holds '2000'"):
         Plan(steps=(write("cpu.shares", "9999", previous="1024"),)).execute(machine)
@@ -191,10 +192,11 @@ def test_rounding_is_reported(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "x" / "memory.limit_in_bytes"
-    monkeypatch.setattr(
-        "cgmgr.kernfs.Tree.write_file",
-        lambda _tree, _group, _file, data: file.write_text(str(int(data) // 4096 * 4096)),
-    )
+
+    def round_down(_tree: Tree, _group: Directory, _file: str, data: bytes) -> None:
+        file.write_text(str(int(data) // 4096 * 4096))
+
+    monkeypatch.setattr(Tree, "write_file", round_down)
     Plan(steps=(write("memory.limit_in_bytes", "10000000", compare="bytes"),)).execute(machine)
 
     assert machine.effects == [Effect(path=str(file), asked="10000000", held="9998336")]

@@ -27,7 +27,9 @@ WORDS: dict[str, Any] = {
     "mems": "0",
 }
 
-UNIFIED = [
+Writes = list[tuple[str, str, str, str]]
+
+UNIFIED: Writes = [
     ("", "/", "cgroup.subtree_control", "+cpuset +cpu +io"),
     ("", "/cgmgr", "cgroup.subtree_control", "+cpuset +cpu +io +memory +pids"),
     ("", "/cgmgr/x", "cpuset.cpus", "0"),
@@ -38,7 +40,7 @@ UNIFIED = [
     ("", "/cgmgr/x", "memory.max", "67108864"),
     ("", "/cgmgr/x", "pids.max", "20"),
 ]
-CO_MOUNTED = [
+CO_MOUNTED: Writes = [
     ("cpuset", "/cgmgr", "cpuset.cpus", "0-1"),
     ("cpuset", "/cgmgr", "cpuset.mems", "0"),
     ("cpuset", "/cgmgr/x", "cpuset.cpus", "0"),
@@ -50,9 +52,11 @@ CO_MOUNTED = [
     ("memory", "/cgmgr/x", "memory.memsw.limit_in_bytes", "83886080"),
     ("pids", "/cgmgr/x", "pids.max", "20"),
 ]
-SEPARATE = [(key.replace("cpu,cpuacct", "cpu"), *rest) for key, *rest in CO_MOUNTED]
+SEPARATE: Writes = [
+    (key.replace("cpu,cpuacct", "cpu"), path, file, value) for key, path, file, value in CO_MOUNTED
+]
 #: hugetlb and pids are cgroup2's there, beside the rest on v1
-MIXED = [
+MIXED: Writes = [
     *CO_MOUNTED[:2],
     ("", "/", "cgroup.subtree_control", "+pids"),
     ("", "/cgmgr", "cgroup.subtree_control", "+pids"),
@@ -102,7 +106,7 @@ def test_what_is_written(manager: Manager, host: FakeHost, request: pytest.Fixtu
     group = manager.create("x", **WORDS)
 
     (name,) = (name for name in HOSTS if f"[{name}]" in request.node.name)
-    assert host.writes == [tuple(write) for write in WRITES[name]]
+    assert host.writes == WRITES[name]
     assert group.diff() == []
     assert set(group.paths) == {hierarchy.key for hierarchy in host.managed}
 
@@ -142,7 +146,13 @@ def test_every_single_failure_leaves_everything_as_it_was(manager: Manager, host
 def test_every_single_failure_of_an_update_puts_the_old_values_back(
     manager: Manager, host: FakeHost
 ) -> None:
-    changes = {"memory": "32M", "swap": "8M", "cpus": 1.5, "cpu_weight": 50, "pids": 10}
+    changes: dict[str, Any] = {
+        "memory": "32M",
+        "swap": "8M",
+        "cpus": 1.5,
+        "cpu_weight": 50,
+        "pids": 10,
+    }
     group = manager.create("x", **WORDS)
     before = snapshot(host)
     host.writes.clear()

@@ -314,9 +314,11 @@ def test_killing_misses_nobody(group: Group, frozen: bool) -> None:
 
 def test_killing_without_cgroup_kill(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     real = kernfs.Directory.has
-    monkeypatch.setattr(
-        kernfs.Directory, "has", lambda d, file: file != "cgroup.kill" and real(d, file)
-    )
+
+    def without(directory: kernfs.Directory, file: str) -> bool:
+        return file != "cgroup.kill" and real(directory, file)
+
+    monkeypatch.setattr(kernfs.Directory, "has", without)
     shell = forking_in(group)
 
     group.kill()
@@ -364,8 +366,8 @@ def test_a_group_that_vanished_is_gone(manager: Manager, name: str, host: Host) 
 def test_a_foreign_group_can_be_opened(manager: Manager, name: str, host: Host) -> None:
     pids = where(host, "pids", name)
     pids.mkdir(parents=True)
+    group = manager.open(name)
     try:
-        group = manager.open(name)
         assert list(group.paths) == ["pids"]
         group.update(pids=7)
         assert (pids / "pids.max").read_text() == "7\n"
