@@ -53,20 +53,18 @@ class Containers(Folder):
         super().__init__(root, FOLDER)
 
     def parse(self, encoded: str, value: Any) -> ContainerRecord:
-        if type(value) is not dict:
-            raise ValueError("it holds no object")
         try:
             fields: dict[str, Any] = {name: value[name] for name in _KINDS}
-            owners = {name: value[name] and Owner(**value[name]) for name in _OWNERS}
+            fields |= {name: _owner(value[name]) for name in _OWNERS}
         except (KeyError, TypeError) as error:
             raise ValueError(f"a field is missing or of another type: {error}") from error
         if any(type(fields[name]) is not kind for name, kind in _KINDS.items()):
             raise ValueError("a field is of another type")
         if encode(fields["id"]) != encoded or not fields["bundle"].startswith("/"):
             raise ValueError(f"it is the record of {fields['id']!r} in {fields['bundle']!r}")
-        if owners["launcher"] is None:
+        if fields["launcher"] is None:
             raise ValueError("launcher is missing")
-        return ContainerRecord(**fields, **owners)
+        return ContainerRecord(**fields)
 
     def load(self, name: str) -> ContainerRecord | None:
         """The container's record, None if there is none; `HostError` if it is damaged."""
@@ -84,6 +82,10 @@ class Containers(Folder):
 
 _KINDS: Final = {"id": str, "bundle": str, "created_usec": int}
 _OWNERS: Final = ("launcher", "init")
+
+
+def _owner(value: Any) -> Owner | None:
+    return Owner(**value) if value is not None else None
 
 
 def _plain(record: ContainerRecord) -> dict[str, Any]:

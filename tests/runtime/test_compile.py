@@ -11,7 +11,7 @@ import pytest
 
 from cgmgr import linux
 from cgmgr.errors import RequestError
-from cgmgr.runtime import compile, handshake, init, spec
+from cgmgr.runtime import compile, handshake, init, namespaces, spec
 from cgmgr.runtime.cgroups import HierarchyMount
 from cgmgr.runtime.compile import Facts, Setup
 from cgmgr.runtime.overlay import MountOverlay
@@ -36,10 +36,8 @@ LEGACY = Facts(
 
 
 def config(**fields: Any) -> dict[str, Any]:
-    request = spec.ContainerRequest(
-        **{"id": "web", "rootfs": spec.HOST, "argv": ("ps", "-ef")} | fields
-    )
-    return spec.build(request, STORE)
+    plain: dict[str, Any] = {"id": "web", "rootfs": spec.HOST, "argv": ("ps", "-ef")}
+    return spec.build(spec.ContainerRequest(**plain | fields), STORE)
 
 
 def compiled(document: dict[str, Any], facts: Facts = UNIFIED) -> Setup:
@@ -137,7 +135,7 @@ def test_legacy_hierarchies_are_mounted_one_by_one() -> None:
 
 @pytest.mark.parametrize("facts", [UNIFIED, LEGACY], ids=["unified", "legacy"])
 def test_without_a_cgroup_namespace_the_hosts_are_bound(facts: Facts) -> None:
-    shared = tuple(name for name in spec.namespaces.DEFAULT if name != "cgroup")
+    shared = tuple(name for name in namespaces.DEFAULT if name != "cgroup")
     setup = compiled(config(namespaces=shared), facts)
 
     assert lines(setup, "/sys/fs/cgroup") == [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cgmgr.runtime import overlay
 
-paths = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1)
+paths = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1)
 
 
 @given(st.lists(paths, min_size=1))

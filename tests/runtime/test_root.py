@@ -35,7 +35,7 @@ def ensure(root: Root, path: str, *, directory: bool = True) -> str:
     """Where it came to be."""
     fd = root.ensure(path, directory=directory)
     try:
-        return os.readlink(f"/proc/self/fd/{fd}")
+        return str(Path(f"/proc/self/fd/{fd}").readlink())
     finally:
         os.close(fd)
 

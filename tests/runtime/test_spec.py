@@ -1,4 +1,4 @@
-"""From a request to config.json: the secure defaults, and what is refused before anything is made."""
+"""From a request to config.json: the secure defaults, and what is refused at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from cgmgr.errors import RequestError
 from cgmgr.resources import Memory, Resources
-from cgmgr.runtime import spec
+from cgmgr.runtime import capabilities, spec
 from cgmgr.runtime.spec import ContainerRequest, Ulimit
 from cgmgr.runtime.volumes import Tmpfs, Volume
 
 STORE = "/var/lib/cgmgr/containers"
-CAPS = sorted(f"CAP_{name}" for name in spec.capabilities.DEFAULT)
+CAPS = sorted(f"CAP_{name}" for name in capabilities.DEFAULT)
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def root(tmp_path: Path) -> str:
 
 
 def request(root: str, **fields: Any) -> ContainerRequest:
-    return ContainerRequest(**{"id": "web", "rootfs": root, "argv": ("true",)} | fields)
+    plain: dict[str, Any] = {"id": "web", "rootfs": root, "argv": ("true",)}
+    return ContainerRequest(**plain | fields)
 
 
 def build(root: str, **fields: Any) -> dict[str, Any]:
@@ -35,8 +36,8 @@ def build(root: str, **fields: Any) -> dict[str, Any]:
 
 
 def mount(config: dict[str, Any], destination: str) -> dict[str, Any]:
-    (found,) = [m for m in config["mounts"] if m["destination"] == destination]
-    return found
+    found: list[dict[str, Any]] = [m for m in config["mounts"] if m["destination"] == destination]
+    return found[0]
 
 
 def test_the_secure_defaults(root: str) -> None:
