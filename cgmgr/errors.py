@@ -30,6 +30,8 @@ import os
 class CgmgrError(Exception):
     """Base of everything that cgmgr raises on purpose."""
 
+    DETAILS: tuple[str, ...] = ("operation", "path", "value", "errno", "hint")
+
     def __init__(
         self,
         message: str,
@@ -51,6 +53,15 @@ class CgmgrError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """As it is on the other side of a pipe too; `Exception` would lose the keywords there."""
+        details = {name: getattr(self, name) for name in self.DETAILS}
+        return _rebuild, (type(self), self.message, details), self.__dict__.copy()
+
+
+def _rebuild(kind: type[CgmgrError], message: str, details: dict[str, object]) -> CgmgrError:
+    return kind(message, **details)  # type: ignore[arg-type]
+
 
 class RequestError(CgmgrError, ValueError):
     """The caller asked for something malformed or out of range."""
@@ -67,6 +78,8 @@ class NoSuchGroup(RequestError):
 class LimitBelowUsage(RequestError):
     """A limit below present usage; `used` says how much is used, in the unit of the limit."""
 
+    DETAILS = (*CgmgrError.DETAILS, "used")
+
     def __init__(self, message: str, *, used: int, **details: object) -> None:
         super().__init__(message, **details)  # type: ignore[arg-type]
         self.used = used
@@ -78,6 +91,8 @@ class HostError(CgmgrError):
 
 class ControllerUnavailable(HostError):
     """A controller or one of its files is missing; `missing_at` is the ancestor that lacks it."""
+
+    DETAILS = (*CgmgrError.DETAILS, "controller", "missing_at")
 
     def __init__(
         self, message: str, *, controller: str, missing_at: str | None = None, **details: object

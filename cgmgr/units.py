@@ -147,6 +147,7 @@ def parse_cpus_usec(text: str, period_us: int, what: str = "cpus") -> int:
 
 def parse_duration_usec(text: str, what: str = "duration") -> int:
     """Microseconds from "250ms", "1m30s", "1.5h"; a bare number is seconds."""
+    wanted = "write a duration such as 250ms, 10s or 1m30s"
     total, rest = 0, text + "s" if _decimal(text) else text
     while rest:
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
@@ -154,11 +155,11 @@ def parse_duration_usec(text: str, what: str = "duration") -> int:
         unit = next((pair for pair in DURATION_USEC if rest.startswith(pair[0])), None)
         decimal = _decimal(number)
         if unit is None or decimal is None:
-            break
+            raise refuse(what, text, wanted)
         total += decimal[0] * unit[1] // decimal[1]
         rest = rest[len(unit[0]) :]
-    if rest or not text:
-        raise refuse(what, text, "write a duration such as 250ms, 10s or 1m30s")
+    if not text:
+        raise refuse(what, text, wanted)
     if total > MAX_U64 >> 1:
         raise refuse(what, text, "more than the kernel counts")
     return total
