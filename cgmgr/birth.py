@@ -14,6 +14,7 @@ from cgmgr import channel, kernfs, link, linux
 from cgmgr.errors import (
     CgmgrError,
     DeadlineExceeded,
+    GroupGone,
     HostError,
     KernelError,
     RequestError,
@@ -343,13 +344,21 @@ def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> 
     if stage == CLONE and error.errno == errno.EAGAIN:
         hint = "raise pids.max of the group or of one above it, or RLIMIT_NPROC"
         return kernel_error("clone into", _path(fd), error, hint=hint)
+    if fd is not None and error.errno in _GONE:
+        return GroupGone(
+            f"attach to {_path(fd)}: the group is gone",
+            operation="attach",
+            path=_path(fd),
+            errno=error.errno,
+        )
     if stage == CLONE and (fd is None or error.errno not in _GROUP_ERRORS):
         return kernel_error("clone", _path(fd), error)
     return kernfs.translate("attach", _path(fd), error, value="0")
 
 
+_GONE = frozenset({errno.ENOENT, errno.ENODEV})
 #: what clone3 says of the group, and not of the flags
-_GROUP_ERRORS = frozenset({errno.EACCES, errno.ENODEV, errno.EBUSY, errno.EOPNOTSUPP})
+_GROUP_ERRORS = frozenset({errno.EACCES, errno.EBUSY, errno.EOPNOTSUPP})
 _EXEC_HINTS = {
     errno.ENOENT: "give a path, or put its folder on PATH; a script's interpreter may be missing",
     errno.EACCES: "chmod +x, and look for noexec among the mount's options",

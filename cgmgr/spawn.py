@@ -23,7 +23,7 @@ from cgmgr.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Protocol, Self, TypeVar
+    from typing import Final, Protocol, Self, TypeVar
 
     from cgmgr.host import Host
     from cgmgr.plumbing import Stream
@@ -53,6 +53,10 @@ __all__ = [
     "start",
     "start_as",
 ]
+
+
+#: 4294967295 stands for "leave alone" in setresuid(2)
+MOST_ID: Final = (1 << 32) - 2
 
 
 class Placement(Record):
@@ -147,6 +151,11 @@ class SpawnRequest(Record):
             raise RequestError("argv is one text, not a list of words", operation="start")
         if bool(self.argv) is bool(self.entry):
             raise RequestError("either argv or an entry", operation="start", value=self.entry)
+        for number in (self.uid, self.gid, *(self.groups or ())):
+            if number is not None and not 0 <= number <= MOST_ID:
+                raise RequestError(
+                    f"invalid user or group number {number}", operation="start", value=str(number)
+                )
         if self.entry and not all(self.entry.partition(":")):
             raise RequestError(
                 f"invalid entry {self.entry!r}: write module:function", operation="start"

@@ -103,7 +103,8 @@ def python(code: str, *, timeout: float = 60.0, **options: Any) -> str:
         **options,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    text: str = done.stdout
+    return text
 
 
 # --- how it ends
@@ -321,6 +322,8 @@ def test_arguments_can_be_too_many() -> None:
         pytest.param({"argv": ["true"], "rlimits": {4: (2, 1)}}, id="soft above hard"),
         pytest.param({"argv": ["true"], "rlimits": {4: (-1, 1)}}, id="soft without limit"),
         pytest.param({"argv": ["true"], "rlimits": {99: (1, 1)}}, id="no such rlimit"),
+        pytest.param({"argv": ["true"], "uid": -1}, id="no user"),
+        pytest.param({"argv": ["true"], "groups": [1 << 32]}, id="no group"),
         pytest.param({"argv": ["true"], "stdin": STDOUT}, id="stdin is stdout"),
         pytest.param({"argv": ["true"], "stdin": -7}, id="no stream"),
         pytest.param({"argv": ["true"], "pass_fds": [0] * 3 + [3] * 300}, id="too many fds"),

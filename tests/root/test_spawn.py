@@ -1,0 +1,429 @@
+"""Starting processes inside groups, on the kernel that runs here."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cgmgr import birth, kernfs, link, linux, process
+from cgmgr.errors import DeadlineExceeded, GroupGone, KernelError
+from cgmgr.group import Group
+from cgmgr.host import Host
+from cgmgr.manager import Manager
+from cgmgr.rundir import Rundir
+from cgmgr.spawn import PIPE, Ended, Placement, Process, SpawnRequest, start
+
+ROOT = Path(__file__).parent.parent.parent
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return Host.detect()
+
+
+@pytest.fixture
+def manager(host: Host, tmp_path: Path) -> Manager:
+    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+
+
+@pytest.fixture
+def name(run_token: str, request: pytest.FixtureRequest) -> str:
+    return f"/{run_token}/{request.node.name.split('[')[0][:40]}"
+
+
+@pytest.fixture
+def group(manager: Manager, name: str) -> Iterator[Group]:
+    with manager.create(name) as made:
+        yield made
+
+
+def start_in(group: Group, *argv: str, reset_fds: tuple[int, ...] = (), **fields: Any) -> Process:
+    with Placement.of(group, reset_fds) as place:
+        return start(SpawnRequest(argv=argv, placement=place, **fields))
+
+
+def output(group: Group, *argv: str, **fields: Any) -> str:
+    with start_in(group, *argv, stdout=PIPE, **fields) as child:
+        assert child.stdout is not None
+        text = child.stdout.read().decode()
+        assert child.wait() == 0
+    return text
+
+
+def ends(group: Group, *argv: str, **fields: Any) -> Ended:
+    with start_in(group, *argv, **fields) as child:
+        return child.wait_ended()
+
+
+def places(text: str) -> dict[str, str]:
+    """/proc/PID/cgroup by hierarchy."""
+    return {line.split(":", 2)[1]: line.split(":", 2)[2] for line in text.splitlines()}
+
+
+def v2_directory(group: Group) -> kernfs.Directory:
+    if group.host.v2 is None:
+        pytest.skip("no cgroup2 is mounted")
+    return group.at(group.host.v2.key)
+
+
+# --- it is in its groups
+
+
+def test_it_is_in_the_group_in_every_hierarchy(group: Group) -> None:
+    found = places(output(group, "cat", "/proc/self/cgroup"))
+    assert {key: found[key] for key in group.paths} == group.paths
+
+
+def test_whoever_it_starts_is_there_too(group: Group) -> None:
+    found = places(output(group, "sh", "-c", "sh -c 'cat /proc/self/cgroup'"))
+    assert {key: found[key] for key in group.paths} == group.paths
+
+
+def test_the_spawner_is_not_in_it(group: Group) -> None:
+    with start_in(group, "cat", stdin=PIPE) as child:
+        assert group.pids() == [child.pid]
+        mine = places(Path("/proc/self/cgroup").read_text())
+        assert places(Path(f"/proc/{link.pid()}/cgroup").read_text()) == mine
+
+
+def test_the_least_memory_and_one_task_run_true(manager: Manager, name: str) -> None:
+    with manager.create(name, memory="6M", pids=1) as group:
+        assert ends(group, "true") == Ended(exit=0)
+        assert ends(group, "sh", "-c", "true & wait $!").exit != 0, "a second task is refused"
+
+
+def test_any_cpu_of_the_cpuset_whatever_ours_are(manager: Manager, name: str, host: Host) -> None:
+    cpus = sorted(host.facts.cpus)
+    if len(cpus) < 2:
+        pytest.skip("one CPU")
+    mine = os.sched_getaffinity(0)
+    with manager.create(name, cpuset=str(cpus[1])) as group:
+        os.sched_setaffinity(0, {cpus[0]})
+        try:
+            status = output(group, "cat", "/proc/self/status")
+        finally:
+            os.sched_setaffinity(0, mine)
+    assert f"Cpus_allowed_list:\t{cpus[1]}\n" in status
+
+
+def test_peaks_are_reset_right_before_exec(group: Group) -> None:
+    """What a former process used is not in the peak of this one, and ours is small and told."""
+    directory = group.directory("memory")
+    v1 = group.host.need("memory").version == 1
+    fill = "x = bytearray(32 << 20)"
+    assert ends(group, sys.executable, "-I", "-S", "-c", fill) == Ended(exit=0)
+    fd = directory.open("memory.max_usage_in_bytes" if v1 else "memory.peak", os.O_RDWR)
+    try:
+        assert int(os.pread(fd, 32, 0)) > 32 << 20
+        with start_in(group, "true", reset_fds=(fd,)) as child:
+            child.wait()
+            assert child.floors is not None
+            assert 0 < child.floors[0] < 2 << 20
+        assert int(os.pread(fd, 32, 0)) < 8 << 20
+    finally:
+        os.close(fd)
+
+
+def test_a_peak_that_cannot_be_reset_is_told_all_the_same(group: Group) -> None:
+    directory = group.directory("memory")
+    v1 = group.host.need("memory").version == 1
+    fd = directory.open("memory.max_usage_in_bytes" if v1 else "memory.peak", os.O_RDONLY)
+    try:
+        with start_in(group, "true", reset_fds=(fd,)) as child:
+            assert child.wait() == 0
+            assert child.floors is not None
+            assert child.floors[0] > 0
+    finally:
+        os.close(fd)
+
+
+def test_a_held_process_joins_when_it_is_released(group: Group) -> None:
+    child = start(SpawnRequest(argv=["cat", "/proc/self/cgroup"], stdout=PIPE, hold=True))
+    with child:
+        assert group.pids() == []
+        with Placement.of(group) as place:
+            v2 = v2_directory(group).open("cgroup.procs", os.O_WRONLY)
+            try:
+                child.release(Placement(procs_fds=(*place.procs_fds, v2)))
+            finally:
+                os.close(v2)
+        assert child.stdout is not None
+        found = places(child.stdout.read().decode())
+    assert {key: found[key] for key in group.paths} == group.paths
+
+
+def test_a_held_process_is_in_its_groups_before_it_is_released(group: Group) -> None:
+    with start_in(group, "true", hold=True) as child:
+        child.release()
+        assert child.wait() == 0
+    child = start_in(group, "sleep", "1000", hold=True)
+    with child:
+        group.kill()
+        assert child.wait_ended() == Ended(signal=signal.SIGKILL)
+
+
+# --- groups that do not take it
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_group_that_is_gone(group: Group, host: Host, version: int) -> None:
+    keys = [h.key for h in host.managed if h.version == version and h.key in group.paths]
+    if not keys:
+        pytest.skip(f"no hierarchy of version {version}")
+    with Placement.of(group) as place:
+        host.tree(host.by_key(keys[0])).rmdir(group.paths[keys[0]])
+        with pytest.raises(GroupGone) as caught:
+            start(SpawnRequest(argv=["true"], placement=place))
+    assert caught.value.path is not None
+    assert group.name in caught.value.path
+    assert caught.value.errno in (errno.ENODEV, errno.ENOENT)
+    host.tree(host.by_key(keys[0])).mkdir(group.paths[keys[0]])
+
+
+def test_a_cpuset_without_cpus_is_named(group: Group, host: Host) -> None:
+    hierarchy = host.need("cpuset")
+    if hierarchy.version != 1:
+        pytest.skip("a cpuset of cgroup2 is never empty")
+    tree, path = host.tree(hierarchy), kernfs.join(group.paths[hierarchy.key], "empty")
+    tree.mkdir(path)
+    try:
+        with tree.open(path) as directory:
+            fd = directory.open("tasks", os.O_WRONLY)
+        try:
+            with pytest.raises(KernelError) as caught:
+                start(SpawnRequest(argv=["true"], placement=Placement(procs_fds=(fd,))))
+        finally:
+            os.close(fd)
+    finally:
+        tree.rmdir(path)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.path == f"{tree.absolute(path)}/tasks"
+
+
+def test_threaded_groups(group: Group) -> None:
+    """A threaded one takes a whole process; one that is neither this nor that takes none."""
+    directory = v2_directory(group)
+    tree = directory.tree
+    threaded, invalid = (kernfs.join(directory.path, name) for name in ("threaded", "invalid"))
+    tree.mkdir(threaded)
+    tree.mkdir(invalid)
+    try:
+        with tree.open(threaded) as here, tree.open(invalid) as nowhere:
+            here.write("cgroup.type", "threaded")
+            assert nowhere.read("cgroup.type") == "domain invalid\n"
+            place = Placement(cgroup_fd=here.fd)
+            assert start(SpawnRequest(argv=["true"], placement=place)).wait() == 0
+            with pytest.raises(KernelError) as caught:
+                start(SpawnRequest(argv=["true"], placement=Placement(cgroup_fd=nowhere.fd)))
+    finally:
+        tree.rmdir(threaded)
+        tree.rmdir(invalid)
+    assert caught.value.errno == errno.EOPNOTSUPP
+    assert caught.value.path == tree.absolute(invalid)
+
+
+def test_a_frozen_group_is_a_matter_of_time(group: Group) -> None:
+    directory = v2_directory(group)
+    directory.write("cgroup.freeze", "1")
+    try:
+        with pytest.raises(DeadlineExceeded) as caught, Placement.of(group) as place:
+            start(SpawnRequest(argv=["true"], placement=place), timeout=0.2)
+        assert caught.value.hint
+    finally:
+        directory.write("cgroup.freeze", "0")
+    group.wait_empty()
+
+
+def test_a_group_that_was_killed_once_takes_processes(group: Group) -> None:
+    """Linux 6.18 kills whatever is cloned into such a group, before its first instruction."""
+    directory = v2_directory(group)
+    directory.write("cgroup.kill", "1")
+    for _ in range(2):
+        assert output(group, "echo", "alive") == "alive\n"
+    assert ends(group, "sh", "-c", "kill -9 $$") == Ended(signal=signal.SIGKILL)
+    assert group.pids() == []
+
+
+def test_one_that_is_killed_before_exec_has_ended_so(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(birth, "_clone_into", birth._CloneInto())  # pyright: ignore
+    child = start_in(group, "sleep", "1000", hold=True)
+    os.kill(child.pid, signal.SIGKILL)
+    with child:
+        with contextlib.suppress(KernelError):
+            child.release()
+        assert child.wait_ended() == Ended(signal=signal.SIGKILL)
+        assert child.floors is None
+
+
+def test_a_kernel_that_hides_clone3(group: Group) -> None:
+    """As docker's seccomp profile does, with ENOSYS: by clone(2), and into cgroup2 by hand."""
+    code = f"""
+import os, sys
+from cgmgr.host import Host
+from cgmgr.spawn import *
+from tests.root.seccomp import refuse
+from types import SimpleNamespace
+refuse({linux.SYS_clone3}, 38)
+group = SimpleNamespace(host=Host.detect(), paths={group.paths!r})
+with Placement.of(group) as place:
+    child = start(SpawnRequest(argv=["cat", "/proc/self/cgroup"], placement=place))
+sys.exit(child.wait())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = places(done.stdout)
+    assert {key: found[key] for key in group.paths} == group.paths
+
+
+# --- as somebody else, elsewhere
+
+
+def test_another_user_has_none_of_our_groups_and_rights() -> None:
+    request = SpawnRequest(
+        argv=["grep", "-E", "^(Uid|Gid|Groups|CapEff):", "/proc/self/status"],
+        stdout=PIPE,
+        uid=NOBODY,
+        gid=NOBODY,
+    )
+    with start(request) as child:
+        assert child.stdout is not None
+        lines = [line.split() for line in child.stdout.read().decode().splitlines()]
+    ids = [str(NOBODY)] * 4
+    assert lines == [["Uid:", *ids], ["Gid:", *ids], ["Groups:"], ["CapEff:", "0" * 16]]
+
+
+def test_supplementary_groups_as_asked() -> None:
+    request = SpawnRequest(argv=["id", "-G"], stdout=PIPE, uid=NOBODY, gid=7, groups=[8, 9])
+    with start(request) as child:
+        assert child.stdout is not None
+        assert child.stdout.read() == b"7 8 9\n"
+
+
+def test_another_user_may_be_where_we_may(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    request = SpawnRequest(argv=["readlink", "/proc/self/cwd"], stdout=PIPE, uid=NOBODY,
+                           cwd=tmp_path)  # fmt: skip
+    with start(request) as child:
+        assert child.stdout is not None
+        assert child.stdout.read().decode() == f"{tmp_path}\n"
+
+
+def interpreter_for_nobody() -> str:
+    """A python3 that another user may execute, with this checkout."""
+    code = f"import sys; sys.path.append({str(ROOT)!r}); import cgmgr.linux"
+    for path in (sys.executable, "/usr/bin/python3"):
+        with contextlib.suppress(PermissionError):
+            argv = [path, "-I", "-S", "-c", code]
+            done = subprocess.run(argv, user=NOBODY, group=NOBODY, cwd="/", check=False)
+            if done.returncode == 0:
+                return path
+    pytest.skip("no interpreter, or not this checkout, that another user may read")
+
+
+def run_python(interpreter: str, code: str) -> str:
+    done = subprocess.run(
+        [interpreter, "-c", f"import os, sys; sys.path.append({str(ROOT)!r})\n{code}"],
+        capture_output=True, text=True, check=False, cwd="/",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_caller_that_gave_up_its_rights_starts_none_with_them(group: Group) -> None:
+    """The spawner was started as root; after setuid it must not be used.  Nor may we attach."""
+    code = f"""
+from types import SimpleNamespace
+from cgmgr.errors import NotDelegated
+from cgmgr.host import Host
+from cgmgr.spawn import *
+from cgmgr import link
+start(SpawnRequest(argv=["true"])).wait()
+first = link.pid()
+group = SimpleNamespace(host=Host.detect(), paths={group.paths!r})
+place = Placement.of(group)
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+with start(SpawnRequest(argv=["id", "-u"], stdout=PIPE)) as child:
+    print(child.stdout.read().decode())
+assert link.pid() != first
+try:
+    Placement.of(group)
+except NotDelegated as error:
+    print("refused", error.hint)
+try:
+    print(start(SpawnRequest(argv=["true"], placement=Placement(cgroup_fd=place.cgroup_fd))))
+except NotDelegated as error:
+    print("refused", error.errno)
+"""
+    assert run_python(interpreter_for_nobody(), code).splitlines() == [
+        str(NOBODY),
+        "",
+        "refused run as root, or have the group delegated to you",
+        "refused 13",
+    ]
+
+
+def test_a_caller_that_may_gain_nothing_any_more() -> None:
+    code = """
+from cgmgr import linux
+from cgmgr.spawn import *
+start(SpawnRequest(argv=["true"])).wait()
+linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+argv = ["grep", "NoNewPrivs", "/proc/self/status"]
+with start(SpawnRequest(argv=argv, stdout=PIPE)) as child:
+    print(child.stdout.read().decode())
+"""
+    assert run_python(sys.executable, code).split() == ["NoNewPrivs:", "1"]
+
+
+def test_namespaces(group: Group) -> None:
+    flags = (
+        linux.CLONE_NEWPID
+        | linux.CLONE_NEWNS
+        | linux.CLONE_NEWUTS
+        | linux.CLONE_NEWIPC
+        | linux.CLONE_NEWNET
+        | linux.CLONE_NEWCGROUP
+    )
+    with Placement.of(group) as place:
+        child = start(
+            SpawnRequest(
+                entry="tests.spawn_entries:namespaces",
+                stdout=PIPE,
+                clone_flags=flags,
+                new_session=True,
+                placement=place,
+            )
+        )
+    with child:
+        assert child.stdout is not None
+        pid, *lines = child.stdout.read().decode().split("\n")
+        assert child.wait() == 0
+    kinds = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+    ours = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]  # noqa: PTH115
+    assert pid == "1"
+    assert not set(lines[:6]) & set(ours)
+    found = places("\n".join(lines[6:]))
+    assert {found[key] for key in group.paths} == {"/"}, "the namespace begins at the group"
+
+
+def test_nothing_is_left_of_starts_that_failed(group: Group) -> None:
+    for _ in range(3):
+        with pytest.raises(KernelError):
+            start_in(group, "/no/such/program")
+    assert group.pids(recursive=True) == []
+    process.reap_orphans()
+    assert not process.orphans
