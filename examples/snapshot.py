@@ -2,9 +2,8 @@
 
     python examples/snapshot.py
 
-A writer keeps two files equal.  Copied while it runs, they could differ; copied while it is frozen,
-between two of its writes to both, they can only differ by the one write that was under way, which
-the program's journal (the second file) completes.
+A writer counts into two files, the first one first.  Copied one after the other while it runs, they
+may be many steps apart; copied while it is frozen, at most by the one step that was under way.
 """
 
 import shutil
@@ -12,29 +11,40 @@ import tempfile
 from pathlib import Path
 
 import cgmgr
+from cgmgr.spawn import PIPE
 
 WRITER = """
 n=0
-while :; do n=$((n+1)); echo $n > journal; echo $n > data; done
+while :; do
+    n=$((n+1))
+    echo $n > first.new && mv first.new first
+    echo $n > second.new && mv second.new second
+    [ $n != 3 ] || echo started
+done
 """
 
 
 def main() -> int:
     manager = cgmgr.Manager()
-    with tempfile.TemporaryDirectory() as folder, manager.group(memory="64M") as group:
-        group.popen(["sh", "-c", WRITER], cwd=folder)
-        journal, data = Path(folder, "journal"), Path(folder, "data")
-        while not data.exists():
-            group.wait_for_change(0.01)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        manager.group(memory="64M") as group,
+        group.popen(["sh", "-c", WRITER], cwd=folder, stdout=PIPE) as writer,
+    ):
+        assert writer.stdout is not None
+        writer.stdout.readline()
         group.freeze()
         try:
-            copies = [shutil.copy(file, f"{file}.copy") for file in (journal, data)]
+            copies = [shutil.copy(Path(folder, name), f"{folder}/{name}.copy") for name in FILES]
         finally:
             group.thaw()
-        numbers = [int(Path(copy).read_text() or 0) for copy in copies]
-        print(f"journal {numbers[0]}, data {numbers[1]}: the copies agree")
-        return 0 if 0 <= numbers[0] - numbers[1] <= 1 else 1
+        first, second = (int(Path(copy).read_text()) for copy in copies)
+        print(f"first {first}, second {second}")
+        writer.kill()
+        return 0 if 0 <= first - second <= 1 else 1
 
+
+FILES = ("first", "second")
 
 if __name__ == "__main__":
     raise SystemExit(main())
