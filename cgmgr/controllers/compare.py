@@ -81,7 +81,9 @@ def _lines(asked: str, held: str) -> bool:
 def _raw(asked: str, held: str) -> bool:
     """A file that nothing is known of: as written, or in one of the ways in which the kernel
     prints another text for the same value."""
-    if asked.split() == held.split() or (held and _first(asked, held)) or _default(asked, held):
+    if not asked.strip() or not held:
+        return asked.split() == held.split() or (" " in asked and _line(asked, held))
+    if _first(asked, held) or _default(asked, held):
         return True
     if " " in asked.strip():
         return _line(asked.strip(), held)

@@ -52,6 +52,7 @@ WHY_LACKING = {
     IDLE: "idle groups need Linux 5.15",
     "burst": "burst needs Linux 5.14",
     "quota": "this kernel was built without CONFIG_CFS_BANDWIDTH",
+    "realtime": "this kernel was built without CONFIG_RT_GROUP_SCHED",
 }
 
 
@@ -163,12 +164,19 @@ def _bandwidth_v1(cpu: Cpu, scene: Scene) -> list[Row]:
     if cpu.quota_us is not None:
         row = Row(controller=NAME, file=QUOTA, value=limit(cpu.quota_us, 1))
         planned += where_there(row, scene, WHY_LACKING["quota"], neutral=cpu.quota_us is MAX)
-    if len(planned) == 2 and will.period_us < was.period_us:
-        # in between, the share must not be above both the old and the new one
+    if len(planned) == 2 and _quota_first(was, will):
         planned.reverse()
     if len(planned) == 2 and scene.children and _dips(was, will):
         planned = _lifted(planned)
     return _with_burst(planned, cpu, was, scene)
+
+
+def _quota_first(was: Bandwidth, will: Bandwidth) -> bool:
+    """Without a quota any period goes; else the share in between must not be above both the old
+    and the new one, which the group above may not have."""
+    if isinstance(was.quota_us, Max) or isinstance(will.quota_us, Max):
+        return isinstance(will.quota_us, Max)
+    return will.period_us < was.period_us
 
 
 def _dips(was: Bandwidth, will: Bandwidth) -> bool:
@@ -243,10 +251,10 @@ def _realtime(cpu: Cpu, scene: Scene) -> list[Row]:
     if isinstance(least, int) and least > (period or period_then):
         raise unfit(RT_RUNTIME, least, scene, f"the period is {period or period_then}")
     planned: list[Row] = []
-    if period is not None:
-        planned.append(Row(controller=NAME, file=RT_PERIOD, value=str(period)))
-    if runtime is not None:
-        planned.append(Row(controller=NAME, file=RT_RUNTIME, value=limit(runtime, 1)))
+    for file, value in ((RT_PERIOD, period), (RT_RUNTIME, runtime)):
+        if value is not None:
+            row = Row(controller=NAME, file=file, value=limit(value, 1))
+            planned += where_there(row, scene, WHY_LACKING["realtime"], neutral=False)
     if period is not None and period < period_then:
         planned.reverse()
     return planned

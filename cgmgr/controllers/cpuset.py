@@ -63,9 +63,9 @@ def rows(resources: Resources, scene: Scene) -> list[Row]:
     for file, ids in ((CPUS, cpuset.cpus), (MEMS, cpuset.mems)):
         if ids is not None:
             _check(file, ids, scene)
-            planned.append(_row(file, ids))
+            planned.append(_row(file, ids, scene))
         elif scene.version == 1 and not scene.files.get(file):
-            planned.append(_row(file, _above(file, scene)))
+            planned.append(_row(file, _above(file, scene), scene))
     if cpuset.partition is not None:
         partition = _partition(cpuset.partition, scene)
         # what is no partition any more may have any CPUs, what becomes one needs them first
@@ -101,8 +101,10 @@ def stats(read: Reader, version: int, _facts: Facts) -> CpusetStats | None:
     )
 
 
-def _row(file: str, ids: tuple[int, ...]) -> Row:
-    return Row(controller=NAME, file=file, value=format_id_list(ids), compare="ids")
+def _row(file: str, ids: tuple[int, ...], scene: Scene) -> Row:
+    # the kernel does nothing on a write of no bytes: what was empty is emptied by a newline
+    undo = "\n" if scene.files.get(file) == "" else None
+    return Row(controller=NAME, file=file, value=format_id_list(ids), compare="ids", undo=undo)
 
 
 def _above(file: str, scene: Scene) -> tuple[int, ...]:

@@ -99,11 +99,11 @@ def _size_v1(read: Reader, size: str) -> HugetlbSizeStats:
         size=size,
         usage_bytes=read(f"{base}.usage_in_bytes", int),
         peak_bytes=read(f"{base}.max_usage_in_bytes", int),
-        max_bytes=read(f"{base}.limit_in_bytes", parse.limit_v1),
+        max_bytes=read(f"{base}.limit_in_bytes", parse.limit),
         events_max=read(f"{base}.failcnt", int),
         rsvd_usage_bytes=read(f"{base}.rsvd.usage_in_bytes", int),
         rsvd_peak_bytes=read(f"{base}.rsvd.max_usage_in_bytes", int),
-        rsvd_max_bytes=read(f"{base}.rsvd.limit_in_bytes", parse.limit_v1),
+        rsvd_max_bytes=read(f"{base}.rsvd.limit_in_bytes", parse.limit),
     )
 
 

@@ -53,6 +53,7 @@ FILES = {
 #: operations a second are 32 bits, of which the last stands for no limit (block/blk-throttle.h)
 IOPS_MOST = (1 << 32) - 2
 
+BFQ_HINT = "modprobe bfq"
 TWO_SCHEDULERS = "which file there is depends on the kernel's schedulers"
 
 
@@ -113,7 +114,7 @@ def _weight(weight: int, scene: Scene) -> list[Row]:
     there = [row for file, row in rows.items() if not lacks(scene, file)]
     if not there:
         why = f"this kernel has neither {bfq} nor {other}"
-        raise unheld(NAME, "io.weight", weight, scene, why)
+        raise unheld(NAME, "io.weight", weight, scene, why, BFQ_HINT)
     return there
 
 
@@ -138,8 +139,8 @@ def _device_weight(device: IoDevice, weight: int, disk: BlockDevice | None, scen
             alternative=Alternative(errno=errno.ENOENT, rows=(rows[second],), why=TWO_SCHEDULERS)
         )
     if lacks(scene, first) and lacks(scene, second):
-        why = f"this kernel has neither {first} nor {second}"
-        raise unheld(NAME, f"io.weight of {device.device}", weight, scene, why)
+        why = f"this kernel has neither {bfq} nor {other}"
+        raise unheld(NAME, f"io.weight of {device.device}", weight, scene, why, BFQ_HINT)
     return rows[second if lacks(scene, first) else first]
 
 

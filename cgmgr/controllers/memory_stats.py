@@ -60,15 +60,15 @@ def _v1(read: Reader, page_size: int) -> MemoryStats | None:
         if value is not None:
             stat[key] = value
     oom = read("memory.oom_control", parse.flat_keyed) or {}
-    most = read("memory.limit_in_bytes", parse.limit_v1)
-    memsw_most = read("memory.memsw.limit_in_bytes", parse.limit_v1)
+    most = read("memory.limit_in_bytes", parse.limit)
+    memsw_most = read("memory.memsw.limit_in_bytes", parse.limit)
     under_oom, disabled = oom.get("under_oom"), oom.get("oom_kill_disable")
     return some(
         MemoryStats,
         usage_bytes=read("memory.usage_in_bytes", int),
         peak_bytes=read("memory.max_usage_in_bytes", int),
         max_bytes=most,
-        soft_limit_bytes=read("memory.soft_limit_in_bytes", parse.limit_v1),
+        soft_limit_bytes=read("memory.soft_limit_in_bytes", parse.limit),
         swap_usage_bytes=stat.get("swap"),
         swap_max_bytes=_swap_max(most, memsw_most),
         stat=stat or None,

@@ -220,6 +220,15 @@ def test_a_new_cpuset_takes_what_the_parent_has_and_then_a_task(group: RealGroup
 
 
 @of("cpuset")
+def test_an_empty_cpuset_is_filled_and_emptied_again(group: RealGroup) -> None:
+    group.fresh = False
+    undo = group.hold(Resources())
+    assert group.read("cpuset.cpus")
+    undo()
+    assert (group.read("cpuset.cpus"), group.read("cpuset.mems")) == ("", "")
+
+
+@of("cpuset")
 def test_one_cpu_is_asked_and_the_nodes_are_filled(group: RealGroup, host: Host) -> None:
     cpu = host.facts.cpus[-1]
     group.hold(Resources(cpuset=Cpuset(cpus=(cpu,))))

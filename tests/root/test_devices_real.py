@@ -24,8 +24,8 @@ from cgmgr.controllers.device_rules import written as after
 from cgmgr.errors import CgmgrError, GroupBusy, RequestError
 from cgmgr.host import Host
 from cgmgr.resources import DeviceRule, Resources
-
 from tests.controllers.saying import everything, rules
+
 from .real import RealGroup, real_group, refused
 
 MANY = settings(
