@@ -86,7 +86,7 @@ def test_a_record_is_frozen() -> None:
     with pytest.raises(AttributeError, match=r"Point is frozen, use replace\(x=\.\.\.\)"):
         point.x = 2  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(AttributeError, match="frozen"):
-        setattr(point, "new".strip(), 2)
+        point.__setattr__("new", 2)
     with pytest.raises(AttributeError, match="frozen, x stays"):
         del point.x  # pyright: ignore[reportAttributeAccessIssue]
     assert point.x == 1

@@ -95,6 +95,7 @@ def entries(
     for value in values:
         if type(value) is not kind:
             raise refuse(what, value, f"made of {kind.__name__}")
-        if found.setdefault(key(value), value) is not value:
+        if key(value) in found:
             raise refuse(what, value, "said once a name")
+        found[key(value)] = value
     return tuple(found[order] for order in sorted(found))  # type: ignore[type-var]

@@ -8,6 +8,7 @@ Plain numbers are in the kernel's unit: bytes for sizes, microseconds for times.
 
 from __future__ import annotations
 
+from cgmgr.errors import RequestError
 from cgmgr.record import Record
 from cgmgr.units import (
     MAX,
@@ -103,9 +104,10 @@ def _ids(value: Any, word: str) -> tuple[int, ...]:
     else:
         several = (value,) if type(value) is int else value
         try:
-            ids = tuple(sorted({parse_int(str(int(n)), word, 0, MAX_ID) for n in several}))
-        except (TypeError, ValueError):
-            raise refuse(word, value, "write a list such as 0-3,7") from None
+            ids = tuple(sorted({parse_int(str(number), word, 0, MAX_ID) for number in several}))
+        except (TypeError, RequestError):
+            wanted = f"write a list such as 0-3,7 with numbers up to {MAX_ID}"
+            raise refuse(word, value, wanted) from None
     if not ids:
         raise refuse(word, value, "empty, write a list such as 0-3,7")
     return ids
