@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -157,7 +156,7 @@ def test_a_file_is_never_created(tree: kernfs.Tree, tmp_path: Path) -> None:
 
 def test_a_removed_group_is_gone(tree: kernfs.Tree, tmp_path: Path) -> None:
     with tree.open("/a/b") as group:
-        os.rmdir(tmp_path / "a" / "b")
+        (tmp_path / "a" / "b").rmdir()
         with pytest.raises(GroupGone):
             group.read("memory.max")
     with pytest.raises(GroupGone):
@@ -206,7 +205,7 @@ def test_what_is_no_cgroup_file_system_is_refused(tmp_path: Path) -> None:
 
 
 def test_descriptors_are_closed(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     tree = kernfs.Tree(str(tmp_path))
     tree.mkdir("/x")
     with tree.open("/x") as group:
@@ -218,4 +217,4 @@ def test_descriptors_are_closed(tmp_path: Path) -> None:
     tree.close()
     tree.close()
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
