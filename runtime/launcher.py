@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 
 from cgmgr import channel, spawn
 from cgmgr.errors import CgmgrError, KernelError, NameTaken
@@ -25,7 +26,7 @@ from .state import ContainerRecord, Containers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from typing import Any, Final, Self
 
     from cgmgr.host import Host
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 ENTRY: Final = "cgmgr.runtime.init:main"
 #: the operation of an error that says why the command itself could not be executed
 EXEC: Final = "exec"
+_WAITING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class Launch(Record):
@@ -201,6 +203,16 @@ def create(setup: Setup, launch: Launch) -> Init:
     return init
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Generator[None]:
+    """Signals that would raise, or end the process, wait until the block is left."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Container:
     """A container in the store.  Use `Container.create`, as a context manager or with `remove`.
 
@@ -212,6 +224,7 @@ class Container:
         self.config = config
         self.bundle = f"{launch.store}/{name}"
         self._launch = launch
+        self._claimed = False
         self._held = -1
         self._init: Init | None = None
 
@@ -225,8 +238,8 @@ class Container:
         config = spec.build(request, launch.store)
         setup = compiled(config, f"{launch.store}/{request.id}", launch.host)
         container = cls(request.id, config, launch)
-        container._claim()
         try:
+            container._claim()
             container._make(spec.layers(request), setup)
         except BaseException:
             container.remove()
@@ -250,17 +263,24 @@ class Container:
         self.init.start()
 
     def remove(self) -> None:
-        """Kill what runs, and take everything away; twice does no harm."""
-        if self._init is not None:
-            self._init.abort()
-            self._init = None
-        containers = self._launch.containers
-        with containers.lock(self.id):
-            bundle.remove(self.bundle)
-            containers.remove(self.id)
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+        """Kill what runs, and take everything away; twice does no harm.
+
+        A keyboard's signal waits until that is done.
+        """
+        if not self._claimed:
+            return
+        with _undisturbed():
+            if self._init is not None:
+                self._init.abort()
+                self._init = None
+            containers = self._launch.containers
+            with containers.lock(self.id):
+                bundle.remove(self.bundle)
+                containers.remove(self.id)
+            if self._held >= 0:
+                os.close(self._held)
+                self._held = -1
+            self._claimed = False
 
     def __enter__(self) -> Self:
         return self
@@ -281,6 +301,7 @@ class Container:
                     errno=errno.EEXIST,
                     hint="cgmgr gc, if nothing uses it",
                 )
+            self._claimed = True
             containers.save(ContainerRecord.of_this_process(self.id, self.bundle))
 
     def _make(self, lowers: Sequence[str], setup: Setup) -> None:

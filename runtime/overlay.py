@@ -78,7 +78,7 @@ def split_layers(text: str) -> tuple[str, ...]:
 
 
 def mount_options(lowers: Iterable[str], upper: str, work: str, *, volatile: bool = False) -> str:
-    """The options of an overlay mount.  Raises `OSError` E2BIG beyond what mount(2) takes."""
+    """The options of an overlay mount."""
     words = (
         f"lowerdir={join_layers(lowers)}",
         f"upperdir={escape(upper)}",
@@ -86,13 +86,7 @@ def mount_options(lowers: Iterable[str], upper: str, work: str, *, volatile: boo
         *_FIXED,
         *(("volatile",) if volatile else ()),
     )
-    options = ",".join(words)
-    size = len(os.fsencode(options))
-    if size > OPTIONS_MAX:
-        raise OSError(
-            errno.E2BIG, f"the layers' paths need {size} bytes of {OPTIONS_MAX}: shorten them"
-        )
-    return options
+    return ",".join(words)
 
 
 class MountOverlay(Step):
@@ -150,7 +144,15 @@ class MountOverlay(Step):
 
 
 def _mount(options: str, place: str) -> Root:
-    """Mount an overlay and open it.  Devices are only where a step put them: nodev."""
+    """Mount an overlay and open it.  Devices are only where a step put them: nodev.
+
+    Raises `OSError`, E2BIG where the options are more than mount(2) takes: it would cut them.
+    """
+    size = len(os.fsencode(options))
+    if size > OPTIONS_MAX:
+        raise OSError(
+            errno.E2BIG, f"the layers' paths need {size} bytes of {OPTIONS_MAX}: shorten them"
+        )
     linux.mount("overlay", place, "overlay", linux.MS_NODEV, options)
     return Root(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 

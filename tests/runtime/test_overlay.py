@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import stat
 from pathlib import Path
 
@@ -36,21 +35,6 @@ def test_options() -> None:
         "lowerdir=/b:/a,upperdir=upper,workdir=work,"
         "index=off,metacopy=off,redirect_dir=off,volatile"
     )
-
-
-def test_a_page_is_the_limit() -> None:
-    spare = overlay.OPTIONS_MAX - len(overlay.mount_options(("/",), "upper", "work"))
-    full = overlay.mount_options(("/" + "x" * spare,), "upper", "work")
-
-    assert len(full) == overlay.OPTIONS_MAX
-    with pytest.raises(OSError, match="shorten") as caught:
-        overlay.mount_options(("/" + "x" * (spare + 1),), "upper", "work")
-    assert caught.value.errno == errno.E2BIG
-
-
-def test_the_limit_counts_bytes() -> None:
-    with pytest.raises(OSError, match="shorten"):
-        overlay.mount_options(("/" + "ä" * 2048,), "upper", "work")
 
 
 def test_upper_looks_as_the_root_does(tmp_path: Path) -> None:
