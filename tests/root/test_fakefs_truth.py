@@ -21,18 +21,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cgmgr.errors import CgmgrError
-from cgmgr.host import IMPLICIT_ON_V2, Hierarchy, Host
-from tests.fakefs import unpack
+from cgmgr.host import IMPLICIT_ON_V2, Host
+from tests.fakefs import FakeHost, FakeTree, unpack
 from tests.recording import HOSTS, Recording
+from tests.root import scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator
 
     from cgmgr.kernfs import Tree
 
-    #: verb and arguments: mkdir PATH, rmdir PATH, write PATH FILE VALUE, read PATH FILE,
-    #: join PATH [FILE] (a process of the test moves there)
-    Operation = tuple[str, ...]
 
 PATIENCE = 5.0
 _names = itertools.count()
@@ -47,7 +45,7 @@ class Bench:
         self.base = base
         self.pid = pid
 
-    def act(self, tree: Tree, operation: Operation) -> str:
+    def act(self, tree: Tree, operation: scenarios.Operation) -> str:
         """Do it; what was read, "ok", or the name of the errno."""
         verb, path, *rest = operation
         group = self.base + (path if path != "/" else "")
@@ -65,7 +63,7 @@ class Bench:
             return errno.errorcode[error.errno or 0]
         return "ok"
 
-    def compare(self, operations: list[Operation]) -> None:
+    def compare(self, operations: list[scenarios.Operation]) -> None:
         """Assert that both go the same way, operation by operation."""
         for number, operation in enumerate(operations):
             expected = self.act(self.real, operation)
@@ -77,53 +75,62 @@ class Bench:
             assert said == expected, f"{number}: {operation}, after {operations[:number]}"
 
 
+class Pair:
+    """This machine and the recorded one that is most like it."""
+
+    def __init__(self, real: Host, fake: FakeHost, token: str) -> None:
+        self.real = real
+        self.fake = fake
+        self.token = token
+
+    @contextlib.contextmanager
+    def bench(self, controller: str) -> Generator[Bench]:
+        """A group in the hierarchy that holds a controller ("" for cgroup2), on both."""
+        base = f"/{self.token}-truth-{next(_names)}"
+        tree, twin = (_tree(host, controller) for host in (self.real, self.fake))
+        if tree is None or not isinstance(twin, FakeTree):
+            pytest.skip(f"no hierarchy holds {controller or 'cgroup2'}")
+        with contextlib.ExitStack() as stack:
+            if twin.hierarchy.version == 2 and controller not in ("", *IMPLICIT_ON_V2):
+                stack.enter_context(_enabled(tree, controller))
+                stack.enter_context(_enabled(twin, controller))
+            tree.mkdir(base)
+            stack.callback(_remove, Path(tree.absolute(base)))
+            twin.mkdir(base)
+            stack.callback(_forget, twin, base)
+            process = stack.enter_context(subprocess.Popen(["sleep", "1000"]))
+            stack.callback(process.kill)
+            stack.callback(_thaw, Path(tree.absolute(base)))
+            yield Bench(tree, twin, base, process.pid)
+
+    def run(self, scenario: scenarios.Scenario, version: int) -> None:
+        """Compare, if this machine has the controller on that version."""
+        controller, operations = scenario
+        holder = self.real.holder(controller) if controller else self.real.v2
+        if holder is None or holder.version != version:
+            pytest.skip(f"no v{version} hierarchy holds {controller or 'cgroup2'}")
+        with self.bench(controller) as ready:
+            ready.compare(scenarios.fill_in(operations))
+
+
 @pytest.fixture(scope="module")
-def recording() -> str:
-    """The recorded host that is most like this one."""
+def pair(tmp_path_factory: pytest.TempPathFactory, run_token: str) -> Pair:
+    real = Host.detect()
     kernel = ".".join(os.uname().release.split(".")[:2])
-    keys = {hierarchy.key for hierarchy in Host.detect().hierarchies}
+    keys = {hierarchy.key for hierarchy in real.hierarchies}
     for path in sorted(HOSTS.glob("*.tree")):
         recorded = Recording.load(path)
         text = recorded.text("/proc/self/cgroup")
         known = {line.split(":")[1] for line in text.splitlines()}
         release = recorded.text("/proc/sys/kernel/osrelease")
         if release.startswith(f"{kernel}.") and known == keys and "bfq" not in path.stem:
-            return path.stem
+            return Pair(real, unpack(path, tmp_path_factory.mktemp(path.stem)), run_token)
     pytest.skip(f"no host with Linux {kernel} and hierarchies {sorted(keys)} was recorded")
 
 
-@pytest.fixture
-def bench(recording: str, tmp_path: Path, run_token: str) -> Iterator[Callable[[str], Bench]]:
-    """A maker of benches for the hierarchy that holds a controller ("" for cgroup2)."""
-    with contextlib.ExitStack() as stack:
-        yield lambda controller: _bench(stack, controller, recording, tmp_path, run_token)
-
-
-def _bench(
-    stack: contextlib.ExitStack, controller: str, recording: str, into: Path, token: str
-) -> Bench:
-    number = next(_names)
-    host, fake = Host.detect(), unpack(recording, into / str(number))
-    hierarchy, recorded = _holder(host, controller), _holder(fake, controller)
-    if hierarchy is None or recorded is None:
-        pytest.skip(f"no hierarchy holds {controller or 'cgroup2'}")
-    tree, twin = host.tree(hierarchy), fake.tree(recorded)
-    base = f"/{token}-truth-{number}"
-    if hierarchy.version == 2 and controller not in ("", *IMPLICIT_ON_V2):
-        stack.enter_context(_enabled(tree, controller))
-        with twin.open("/") as root:
-            root.write("cgroup.subtree_control", f"+{controller}")
-    tree.mkdir(base)
-    stack.callback(_remove, Path(tree.absolute(base)))
-    twin.mkdir(base)
-    process = stack.enter_context(subprocess.Popen(["sleep", "1000"]))
-    stack.callback(process.kill)
-    stack.callback(_thaw, Path(tree.absolute(base)))
-    return Bench(tree, twin, base, process.pid)
-
-
-def _holder(host: Host, controller: str) -> Hierarchy | None:
-    return host.holder(controller) if controller else host.v2
+def _tree(host: Host, controller: str) -> Tree | None:
+    hierarchy = host.holder(controller) if controller else host.v2
+    return host.tree(hierarchy) if hierarchy is not None else None
 
 
 @contextlib.contextmanager
@@ -138,6 +145,14 @@ def _enabled(tree: Tree, controller: str) -> Generator[None]:
         finally:
             if not there:
                 root.write("cgroup.subtree_control", f"-{controller}")
+
+
+def _forget(twin: FakeTree, base: str) -> None:
+    """Take the fake groups away, whatever is in them."""
+    for group in reversed(list(twin.kernel.group(base).below())):
+        for pid in group.pids:
+            twin.kernel.move(pid, None)
+        twin.rmdir(group.path)
 
 
 def _groups(top: Path) -> list[Path]:
@@ -166,530 +181,22 @@ def _remove(top: Path) -> None:
                 os.sched_yield()
 
 
-def writes(path: str, file: str, *values: str) -> list[Operation]:
-    """Each value written to the file and read back."""
-    return [
-        step for value in values for step in (("write", path, file, value), ("read", path, file))
-    ]
-
-
-CORE: dict[str, list[Operation]] = {
-    "names": [
-        ("mkdir", "/a"),
-        ("mkdir", "/a"),
-        ("mkdir", "/b/c"),
-        ("mkdir", "/a/c"),
-        ("rmdir", "/a"),
-        ("rmdir", "/a/c"),
-        ("rmdir", "/a"),
-        ("rmdir", "/a"),
-    ],
-    "processes": [
-        ("mkdir", "/a"),
-        *writes("/a", "cgroup.procs", "x", "-1", "", "4194303"),
-        ("join", "/a"),
-        ("read", "/a", "cgroup.procs"),
-        ("rmdir", "/a"),
-        ("join", "/"),
-        ("read", "/a", "cgroup.procs"),
-        ("read", "/", "cgroup.procs"),
-        ("rmdir", "/a"),
-    ],
-    "files that are not there": [
-        ("write", "/", "no.such", "1"),
-        ("read", "/", "no.such"),
-        ("write", "/a", "cgroup.procs", "0"),
-    ],
-}
-
-V1: dict[str, tuple[str, list[Operation]]] = {
-    "tasks": ("pids", [("mkdir", "/a"), ("join", "/a", "tasks"), ("read", "/a", "cgroup.procs")]),
-    "read-only": ("cpu", [("write", "/", "cpu.stat", "0")]),
-    "write-only": ("devices", [("read", "/", "devices.allow")]),
-    "flags": (
-        "pids",
-        [
-            *writes("/", "notify_on_release", "1", "2", "x"),
-            *writes("/", "cgroup.clone_children", "1", "0", "x"),
-        ],
-    ),
-    "shares": (
-        "cpu",
-        writes("/", "cpu.shares", "512", "1", "0", "300000", "x", "-1", "010", "0x20"),
-    ),
-    "idle": (
-        "cpu",
-        [
-            *writes("/", "cpu.idle", "1", "2", "-1", "x"),
-            *writes("/", "cpu.shares", "512"),
-            ("write", "/", "cpu.idle", "0"),
-            ("read", "/", "cpu.shares"),
-        ],
-    ),
-    "quota": (
-        "cpu",
-        [
-            *writes("/", "cpu.cfs_quota_us", "500", "0", "50000", "-1", "-2", "x", "100000000000"),
-            *writes("/", "cpu.cfs_period_us", "500", "2000000", "0", "-1", "1000", "250000"),
-            *writes("/", "cpu.cfs_quota_us", "1000"),
-            *writes("/", "cpu.cfs_burst_us", "1001", "1000", "0"),
-        ],
-    ),
-    "quota of a child": (
-        "cpu",
-        [
-            ("write", "/", "cpu.cfs_quota_us", "50000"),
-            ("mkdir", "/a"),
-            ("mkdir", "/a/b"),
-            *writes("/a/b", "cpu.cfs_quota_us", "60000", "50000", "50001"),
-            *writes("/a", "cpu.cfs_quota_us", "40000", "50000"),
-            *writes("/a/b", "cpu.cfs_period_us", "50000", "100000"),
-            *writes("/", "cpu.cfs_period_us", "200000", "50000"),
-            *writes("/", "cpu.cfs_quota_us", "20000", "-1"),
-        ],
-    ),
-    "realtime": (
-        "cpu",
-        [
-            ("mkdir", "/a"),
-            *writes("/a", "cpu.rt_runtime_us", "10000", "0"),
-            *writes("/", "cpu.rt_runtime_us", "100000", "-5", "2000000", "x"),
-            *writes("/a", "cpu.rt_runtime_us", "100001", "50000"),
-            *writes("/", "cpu.rt_runtime_us", "40000", "50000"),
-            *writes("/a", "cpu.rt_period_us", "0", "500000", "2000000"),
-        ],
-    ),
-    "counted time": (
-        "cpuacct",
-        [("write", "/", "cpuacct.usage", "1"), *writes("/", "cpuacct.usage", "0")],
-    ),
-    "cpuset": (
-        "cpuset",
-        [
-            ("join", "/"),
-            *writes("/", "cpuset.cpus", "0", "x", "0-", "5000", "999999", "1-0", ""),
-            ("join", "/"),
-            *writes("/", "cpuset.cpus", "0"),
-            *writes("/", "cpuset.mems", "0", "1", "7000"),
-            ("read", "/", "cpuset.effective_cpus"),
-            ("join", "/"),
-            *writes("/", "cpuset.cpus", "", "\n"),
-        ],
-    ),
-    "cpuset of a child": (
-        "cpuset",
-        [
-            ("write", "/", "cpuset.cpus", "0"),
-            ("write", "/", "cpuset.mems", "0"),
-            ("mkdir", "/a"),
-            ("read", "/a", "cpuset.cpus"),
-            *writes("/a", "cpuset.cpus", "0-1", "1", "0"),
-            ("read", "/a", "cpuset.effective_cpus"),
-            *writes("/", "cpuset.cpus", "1", "0-1"),
-            ("write", "/", "cgroup.clone_children", "1"),
-            ("mkdir", "/b"),
-            ("read", "/b", "cpuset.cpus"),
-            ("read", "/b", "cpuset.mems"),
-            ("join", "/b"),
-        ],
-    ),
-    "memory": (
-        "memory",
-        [
-            *writes(
-                "/", "memory.limit_in_bytes", "1M", "5000000", "x", "-2", "-1", "1G", "0x200000"
-            ),
-            *writes("/", "memory.memsw.limit_in_bytes", "1M", "8M", "3000000", "-1"),
-            *writes("/", "memory.limit_in_bytes", "16M", "99999999999999999999"),
-            *writes("/", "memory.soft_limit_in_bytes", "5000", "-1", "1k"),
-            *writes("/", "memory.failcnt", "0", "7"),
-            *writes("/", "memory.max_usage_in_bytes", "0"),
-        ],
-    ),
-    "memory and swap": (
-        "memory",
-        [
-            ("write", "/", "memory.limit_in_bytes", "8M"),
-            ("write", "/", "memory.memsw.limit_in_bytes", "16M"),
-            ("write", "/", "memory.limit_in_bytes", "32M"),
-            ("write", "/", "memory.memsw.limit_in_bytes", "4M"),
-            ("read", "/", "memory.limit_in_bytes"),
-            ("read", "/", "memory.memsw.limit_in_bytes"),
-        ],
-    ),
-    "memory flags": (
-        "memory",
-        [
-            *writes("/", "memory.swappiness", "10", "100", "200", "201", "-1", "x"),
-            *writes("/", "memory.use_hierarchy", "1", "0"),
-            *writes("/", "memory.oom_control", "1", "2", "x"),
-            ("mkdir", "/a"),
-            ("read", "/a", "memory.oom_control"),
-            ("read", "/a", "memory.swappiness"),
-            ("write", "/a", "memory.force_empty", "0"),
-        ],
-    ),
-    "freezer": (
-        "freezer",
-        [
-            ("mkdir", "/a"),
-            ("join", "/a"),
-            *writes("/", "freezer.state", "FREEZING", "frozen", "FROZEN"),
-            *(
-                ("read", "/a", f"freezer.{f}")
-                for f in ("state", "self_freezing", "parent_freezing")
-            ),
-            *writes("/a", "freezer.state", "FROZEN"),
-            *writes("/", "freezer.state", "THAWED"),
-            *(
-                ("read", "/a", f"freezer.{f}")
-                for f in ("state", "self_freezing", "parent_freezing")
-            ),
-            *writes("/a", "freezer.state", "THAWED"),
-        ],
-    ),
-    "made in a frozen group": (
-        "freezer",
-        [
-            ("write", "/", "freezer.state", "FROZEN"),
-            ("mkdir", "/a"),
-            *(
-                ("read", "/a", f"freezer.{f}")
-                for f in ("state", "self_freezing", "parent_freezing")
-            ),
-        ],
-    ),
-    "throttle": (
-        "io",
-        [
-            *writes("/", "blkio.throttle.read_bps_device", "DISK 1048576", "DISK x", "DISK 0"),
-            *writes(
-                "/", "blkio.throttle.write_iops_device", "DISK 100", "999:0 1", "DISK", "x", ""
-            ),
-            *writes("/", "blkio.throttle.write_iops_device", "DISK 4294967297", "DISK 200"),
-        ],
-    ),
-    "bfq weight": ("io", writes("/", "blkio.bfq.weight", "500", "0", "1001", "x", "1", "1000")),
-    "net_cls": (
-        "net_cls",
-        [
-            *writes("/", "net_cls.classid", "0x100001", "1048577", "-1", "x"),
-            ("mkdir", "/a"),
-            ("read", "/a", "net_cls.classid"),
-        ],
-    ),
-    "net_prio": (
-        "net_prio",
-        [
-            *writes("/", "net_prio.ifpriomap", "lo 5", "nosuch0 1", "lo", "lo x", ""),
-            ("mkdir", "/a"),
-            ("read", "/a", "net_prio.ifpriomap"),
-        ],
-    ),
-}
-
-HUGETLB = ("1M", "2M", "5M", "0", "x", "-2", "1G")
-ANY_VERSION: dict[str, tuple[str, list[Operation]]] = {
-    "pids": (
-        "pids",
-        [
-            *writes("/", "pids.max", "5", "0", "-1", "max", "x", "4194304", "4194305"),
-            ("mkdir", "/a"),
-            ("join", "/a"),
-            ("read", "/a", "pids.current"),
-            ("read", "/", "pids.current"),
-            ("join", "/"),
-            ("read", "/a", "pids.current"),
-        ],
-    ),
-    "misc": ("misc", writes("/", "misc.max", "sev 1", "x")),
-    "rdma": (
-        "rdma",
-        [
-            *writes("/", "rdma.max", "rxe0 hca_handle=2", "rxe0 hca_object=5 hca_handle=max"),
-            *writes(
-                "/", "rdma.max", "rxe1 hca_handle=2", "rxe0", "rxe0 other=1", "rxe0 hca_handle=x"
-            ),
-        ],
-    ),
-}
-
-V2: dict[str, tuple[str, list[Operation]]] = {
-    "read-only": ("", [("write", "/", "cgroup.events", "0")]),
-    "write-only": ("", [("read", "/", "cgroup.kill")]),
-    "limits of the tree": (
-        "",
-        [
-            *writes("/", "cgroup.max.descendants", "1", "-1", "x"),
-            ("mkdir", "/a"),
-            ("mkdir", "/b"),
-            ("mkdir", "/a/b"),
-            *writes("/", "cgroup.max.descendants", "max"),
-            *writes("/", "cgroup.max.depth", "1"),
-            ("mkdir", "/a/b"),
-            ("mkdir", "/b"),
-        ],
-    ),
-    "populated": (
-        "",
-        [
-            ("mkdir", "/a"),
-            ("mkdir", "/a/b"),
-            ("join", "/a/b"),
-            *(("read", p, "cgroup.events") for p in ("/", "/a", "/a/b")),
-            ("join", "/a"),
-            *(("read", p, "cgroup.events") for p in ("/", "/a", "/a/b")),
-            ("join", "/"),
-            *(("read", p, "cgroup.events") for p in ("/", "/a", "/a/b")),
-        ],
-    ),
-    "freeze": (
-        "",
-        [
-            ("mkdir", "/a"),
-            ("join", "/a"),
-            *writes("/", "cgroup.freeze", "2", "x", "-1", "1"),
-            *(("read", p, "cgroup.events") for p in ("/", "/a")),
-            ("read", "/a", "cgroup.freeze"),
-            ("mkdir", "/a/b"),
-            ("read", "/a/b", "cgroup.events"),
-            ("write", "/a", "cgroup.freeze", "1"),
-            ("write", "/", "cgroup.freeze", "0"),
-            *(("read", p, "cgroup.events") for p in ("/", "/a", "/a/b")),
-            ("write", "/a", "cgroup.freeze", "0"),
-            *(("read", p, "cgroup.events") for p in ("/", "/a", "/a/b")),
-        ],
-    ),
-    "unknown controllers": (
-        "",
-        [
-            *writes("/", "cgroup.subtree_control", "+nosuch", "hugetlb", "+cpuacct", "+blkio", ""),
-            *writes("/", "cgroup.subtree_control", "+net_cls", "+freezer", "+devices", "+memory"),
-        ],
-    ),
-    "threaded": (
-        "",
-        [
-            ("mkdir", "/a"),
-            ("mkdir", "/a/b"),
-            ("mkdir", "/a/c"),
-            *writes("/a/b", "cgroup.type", "domain", "x", "threaded", "threaded"),
-            *(("read", p, "cgroup.type") for p in ("/a", "/a/c")),
-            ("join", "/a/c"),
-            ("join", "/a/b"),
-            ("read", "/a/b", "cgroup.procs"),
-            ("read", "/a/b", "cgroup.threads"),
-            ("read", "/a", "cgroup.procs"),
-            ("write", "/a/b", "cgroup.kill", "1"),
-            ("write", "/a/c", "cgroup.type", "threaded"),
-            ("join", "/a/c", "cgroup.threads"),
-            ("read", "/a/c", "cgroup.threads"),
-            ("mkdir", "/a/c/d"),
-            ("read", "/a/c/d", "cgroup.type"),
-            ("join", "/a"),
-            ("join", "/"),
-            ("join", "/a/b", "cgroup.threads"),
-        ],
-    ),
-    "threaded is refused": (
-        "",
-        [
-            ("mkdir", "/a"),
-            ("join", "/a"),
-            ("write", "/a", "cgroup.type", "threaded"),
-            ("join", "/"),
-            ("mkdir", "/a/b"),
-            ("write", "/a/b", "cgroup.type", "threaded"),
-        ],
-    ),
-    "kill": (
-        "",
-        [
-            ("mkdir", "/a"),
-            ("mkdir", "/a/b"),
-            ("join", "/a/b"),
-            *(("write", "/a", "cgroup.kill", value) for value in ("0", "2", "x", "1")),
-            ("read", "/a", "cgroup.events"),
-            ("rmdir", "/a/b"),
-        ],
-    ),
-    "no processes in inner groups": (
-        "hugetlb",
-        [
-            ("read", "/", "cgroup.controllers"),
-            ("mkdir", "/a"),
-            ("join", "/"),
-            *writes("/", "cgroup.subtree_control", "+hugetlb"),
-            ("join", "/a"),
-            *writes("/", "cgroup.subtree_control", "+hugetlb", "+hugetlb", "+hugetlb -hugetlb"),
-            *writes("/", "cgroup.subtree_control", "-hugetlb", "+hugetlb"),
-            ("join", "/"),
-            ("read", "/a", "cgroup.controllers"),
-            ("read", "/a", "hugetlb.2MB.max"),
-            ("mkdir", "/a/b"),
-            ("read", "/a/b", "hugetlb.2MB.max"),
-            ("write", "/a", "cgroup.subtree_control", "+hugetlb"),
-            ("mkdir", "/c"),
-            ("join", "/c"),
-            ("write", "/a", "cgroup.subtree_control", "+hugetlb"),
-            ("read", "/a/b", "hugetlb.2MB.max"),
-            ("write", "/", "cgroup.subtree_control", "-hugetlb"),
-            ("write", "/a/b", "cgroup.subtree_control", "+memory"),
-            ("write", "/a", "cgroup.subtree_control", "-hugetlb"),
-            ("write", "/", "cgroup.subtree_control", "-hugetlb"),
-            ("read", "/a", "hugetlb.2MB.max"),
-            ("write", "/a/b", "cgroup.subtree_control", "+hugetlb"),
-        ],
-    ),
-    "domain controllers in a threaded tree": (
-        "hugetlb",
-        [
-            ("mkdir", "/a"),
-            ("mkdir", "/a/b"),
-            ("write", "/a/b", "cgroup.type", "threaded"),
-            ("write", "/a", "cgroup.subtree_control", "+hugetlb"),
-            ("write", "/", "cgroup.subtree_control", "+hugetlb"),
-            ("write", "/a", "cgroup.subtree_control", "+hugetlb"),
-            ("read", "/a/b", "cgroup.controllers"),
-        ],
-    ),
-    "hugetlb": ("hugetlb", writes("/", "hugetlb.2MB.max", *HUGETLB, "max", "-1")),
-    "hugetlb reservations": ("hugetlb", writes("/", "hugetlb.2MB.rsvd.max", *HUGETLB, "max")),
-    "gigantic pages": ("hugetlb", writes("/", "hugetlb.1GB.max", "1G", "3000M", "1M", "max")),
-    "weight": ("cpu", writes("/", "cpu.weight", "1", "10000", "0", "10001", "x", "-1", "150")),
-    "idle": (
-        "cpu",
-        [
-            *writes("/", "cpu.idle", "1", "2", "x"),
-            *writes("/", "cpu.weight", "100"),
-            ("write", "/", "cpu.idle", "0"),
-            ("read", "/", "cpu.weight"),
-        ],
-    ),
-    "cpu.max": (
-        "cpu",
-        [
-            *writes(
-                "/", "cpu.max", "50000", "50000 200000", "max", "max 50000", "500", "1000 2000000"
-            ),
-            *writes("/", "cpu.max", "x", "", "-1 100000", "10000 x", "20000", "20000 100000 5"),
-            *writes("/", "cpu.max.burst", "30000", "20000", "-1"),
-            *writes("/", "cpu.max", "10000", "max"),
-            ("mkdir", "/a"),
-            ("write", "/", "cpu.max", "10000 100000"),
-            *writes("/a", "cpu.max", "50000 100000"),
-        ],
-    ),
-    "cpu for children": (
-        "cpu",
-        [
-            ("mkdir", "/a"),
-            ("read", "/a", "cpu.max"),
-            ("write", "/", "cgroup.subtree_control", "+cpu"),
-            *(("read", "/a", f) for f in ("cpu.max", "cpu.weight", "cgroup.controllers")),
-            ("join", "/a"),
-            ("write", "/a", "cgroup.subtree_control", "+cpu"),
-            ("mkdir", "/b"),
-            ("write", "/b", "cgroup.subtree_control", "+cpu"),
-            ("join", "/b"),
-            ("read", "/b", "cgroup.type"),
-        ],
-    ),
-    "threaded controllers": (
-        "cpu",
-        [
-            ("mkdir", "/a"),
-            ("mkdir", "/a/b"),
-            ("write", "/", "cgroup.subtree_control", "+cpu"),
-            ("write", "/a/b", "cgroup.type", "threaded"),
-            ("join", "/a"),
-            ("write", "/a", "cgroup.subtree_control", "+cpu"),
-            ("read", "/a", "cgroup.type"),
-            ("read", "/a/b", "cpu.weight"),
-            ("join", "/a/b"),
-            ("write", "/a/b", "cgroup.subtree_control", "+cpu"),
-        ],
-    ),
-    "cpuset": (
-        "cpuset",
-        [
-            *writes("/", "cpuset.cpus", "0", "x", "0-", "5000", "1-0"),
-            ("read", "/", "cpuset.cpus.effective"),
-            *writes("/", "cpuset.mems", "0", "1", "7000"),
-            ("mkdir", "/a"),
-            ("write", "/", "cgroup.subtree_control", "+cpuset"),
-            ("read", "/a", "cpuset.cpus"),
-            ("read", "/a", "cpuset.cpus.effective"),
-            *writes("/a", "cpuset.cpus", "1"),
-            ("read", "/a", "cpuset.cpus.effective"),
-            *writes("/", "cpuset.cpus", ""),
-            ("read", "/", "cpuset.cpus.effective"),
-            ("read", "/a", "cpuset.cpus.effective"),
-            ("join", "/a"),
-        ],
-    ),
-    "memory": (
-        "memory",
-        [
-            *writes("/", "memory.max", "1M", "5000000", "x", "-1", "max", "1G", "0x200000"),
-            *writes("/", "memory.high", "3000000", "max", "99999999999999999999"),
-            *writes("/", "memory.low", "5000", "0"),
-            *writes("/", "memory.min", "1k", "max"),
-            *writes("/", "memory.swap.max", "0", "8M", "max"),
-            *writes("/", "memory.oom.group", "1", "2", "x", "0"),
-            ("write", "/", "memory.reclaim", "1M"),
-        ],
-    ),
-    "io.max": (
-        "io",
-        [
-            *writes("/", "io.max", "DISK rbps=1048576", "DISK wiops=120 rbps=max", "DISK x=1"),
-            *writes(
-                "/", "io.max", "999:0 rbps=1", "DISK rbps=0", "DISK rbps=x", "x", "DISK wiops=max"
-            ),
-            *writes("/", "io.max", "PART rbps=1"),
-        ],
-    ),
-    "io.weight": (
-        "io",
-        writes("/", "io.weight", "200", "default 300", "0", "10001", "x", "999:0 1"),
-    ),
-}
-
-
-def _fill_in(operations: list[Operation]) -> list[Operation]:
-    """The words DISK and PART become numbers of this machine's first disk and of a partition."""
-    disks = sorted(Path("/sys/block").glob("vd*")) or sorted(Path("/sys/block").glob("*"))
-    parts = [path.parent for disk in disks for path in sorted(disk.glob("*/partition"))]
-    disk = (disks[0] / "dev").read_text().strip()
-    part = (parts[0] / "dev").read_text().strip() if parts else "999:0"
-    return [
-        tuple(word.replace("DISK", disk).replace("PART", part) for word in operation)
-        for operation in operations
-    ]
-
-
-def _holds_by(bench: Bench, version: int) -> bool:
-    with bench.real.open(bench.base) as directory:
-        return directory.has("cgroup.type") == (version == 2)
-
-
 EVERY = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "io", "pids", "net_cls")
 
 
 @pytest.mark.parametrize(
     "controller", ["", *EVERY, "net_prio", "hugetlb", "perf_event", "rdma", "misc"]
 )
-def test_a_new_group_has_the_same_files(bench: Callable[[str], Bench], controller: str) -> None:
+def test_a_new_group_has_the_same_files(pair: Pair, controller: str) -> None:
     """Names, modes, and what they say, in a group that was just made."""
-    ready = bench(controller)
     seen: list[dict[str, tuple[int, str]]] = []
-    for tree in (ready.real, ready.fake):
-        with tree.open(ready.base) as directory:
-            files = directory.files()
-        texts = {file: ready.act(tree, ("read", "/", file)) for file in files}
-        modes = {file: Path(tree.absolute(ready.base), file).stat().st_mode for file in files}
-        seen.append({file: (modes[file] & 0o777, texts[file]) for file in files})
+    with pair.bench(controller) as ready:
+        for tree in (ready.real, ready.fake):
+            with tree.open(ready.base) as directory:
+                files = directory.files()
+            texts = {file: ready.act(tree, ("read", "/", file)) for file in files}
+            modes = {file: Path(tree.absolute(ready.base), file).stat().st_mode for file in files}
+            seen.append({file: (modes[file] & 0o777, texts[file]) for file in files})
     real, fake = seen
 
     assert sorted(fake) == sorted(real)
@@ -698,42 +205,26 @@ def test_a_new_group_has_the_same_files(bench: Callable[[str], Bench], controlle
 
 
 @pytest.mark.parametrize("hierarchy", ["", "cpu", "pids", "freezer"])
-@pytest.mark.parametrize("scenario", CORE)
-def test_core(bench: Callable[[str], Bench], hierarchy: str, scenario: str) -> None:
-    bench(hierarchy).compare(CORE[scenario])
+@pytest.mark.parametrize("scenario", scenarios.CORE)
+def test_core(pair: Pair, hierarchy: str, scenario: str) -> None:
+    with pair.bench(hierarchy) as ready:
+        ready.compare(scenarios.CORE[scenario])
 
 
-@pytest.mark.parametrize("scenario", V1)
-def test_v1(bench: Callable[[str], Bench], scenario: str) -> None:
-    controller, operations = V1[scenario]
-    ready = bench(controller)
-    if not _holds_by(ready, 1):
-        pytest.skip(f"{controller} is on cgroup2 here")
-    ready.compare(_fill_in(operations))
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("scenario", scenarios.EITHER)
+def test_either_version(pair: Pair, scenario: str, version: int) -> None:
+    pair.run(scenarios.EITHER[scenario], version)
 
 
-@pytest.mark.parametrize("scenario", V2)
-def test_v2(bench: Callable[[str], Bench], scenario: str) -> None:
-    controller, operations = V2[scenario]
-    ready = bench(controller)
-    if not _holds_by(ready, 2):
-        pytest.skip(f"{controller} is on v1 here")
-    ready.compare(_fill_in(operations))
+@pytest.mark.parametrize("scenario", scenarios.V1)
+def test_v1(pair: Pair, scenario: str) -> None:
+    pair.run(scenarios.V1[scenario], 1)
 
 
-@pytest.mark.parametrize("scenario", ANY_VERSION)
-def test_either_version(bench: Callable[[str], Bench], scenario: str) -> None:
-    controller, operations = ANY_VERSION[scenario]
-    bench(controller).compare(operations)
-
-
-@pytest.mark.parametrize("limit", HUGETLB)
-def test_hugetlb_on_v1(bench: Callable[[str], Bench], limit: str) -> None:
-    ready = bench("hugetlb")
-    if not _holds_by(ready, 1):
-        pytest.skip("hugetlb is on cgroup2 here")
-    ready.compare(writes("/", "hugetlb.2MB.limit_in_bytes", limit, "-1"))
-    ready.compare(writes("/", "hugetlb.2MB.rsvd.limit_in_bytes", limit, "-1"))
+@pytest.mark.parametrize("scenario", scenarios.V2)
+def test_v2(pair: Pair, scenario: str) -> None:
+    pair.run(scenarios.V2[scenario], 2)
 
 
 DEVICE_PATHS = ("/", "/a", "/a/b")
@@ -752,19 +243,14 @@ device_writes = st.tuples(
 )
 
 
-@settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(device_writes, max_size=12))
-def test_devices(bench: Callable[[str], Bench], steps: list[tuple[str, str, str]]) -> None:
+def test_devices(pair: Pair, steps: list[tuple[str, str, str]]) -> None:
     """Any order of rules in three groups, one below the other, some made on the way."""
-    ready = bench("devices")
-    if not _holds_by(ready, 1):
-        pytest.skip("devices is on cgroup2 here")
-    operations: list[Operation] = []
+    operations: list[scenarios.Operation] = []
     for number, (path, file, rule) in enumerate(steps):
         if number in (2, 5):
             operations.append(("mkdir", DEVICE_PATHS[1 if number == 2 else 2]))
         operations.append(("write", path, file, rule))
         operations += [("read", one, "devices.list") for one in DEVICE_PATHS]
-    ready.compare(operations)
+    pair.run(("devices", operations), 1)
