@@ -1,0 +1,95 @@
+"""How a command fails: the one place where an error becomes text and an exit status.
+
+Law: an error that was raised on purpose is two lines on standard error, ``cgmgr: what happened``
+and ``hint: what to do``; a reader that went away is silence; anything else is a fault of cgmgr's
+own, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from cgmgr.errors import CgmgrError, KernelError, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+#: 128 + the signal that would have ended a program written in C
+INTERRUPTED: Final = 130
+READER_GONE: Final = 141
+#: of a command that could not be executed, as a shell has it
+NOT_EXECUTABLE: Final = 126
+NOT_FOUND: Final = 127
+
+
+class UsageError(RequestError):
+    """The words of a command line make no command."""
+
+
+def guarded(
+    command: Callable[[list[str]], int], words: list[str], *, failure: int = 1, usage: int = 2
+) -> int:
+    """Run a command, and turn whatever it raises into text and an exit status."""
+    try:
+        status = command(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _mute(sys.stdout.fileno())
+        return READER_GONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (CgmgrError, OSError) as error:
+        say(error)
+        if isinstance(error, KernelError) and error.operation == "exec":
+            return NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
+        return usage if isinstance(error, UsageError) else failure
+    except Exception:
+        if failure == 1:
+            raise
+        # an uncaught exception would end with 1, which here is what the payload says
+        from traceback import print_exc
+
+        print_exc()
+        return failure
+    return status
+
+
+def say(error: CgmgrError | OSError) -> None:
+    """An error on standard error, its notes and its hint below it."""
+    lines = [f"cgmgr: {_message(error)}", *getattr(error, "__notes__", ())]
+    hint = error.hint if isinstance(error, CgmgrError) else None
+    if hint:
+        first, *more = hint.splitlines()
+        lines += [f"hint: {first}", *(f"      {line}" for line in more)]
+    complain("\n".join(lines))
+
+
+def complain(text: str) -> None:
+    """Text on standard error, which may be closed: then nobody wants to know."""
+    try:
+        print(_printable(text), file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        _mute(2)
+
+
+def _message(error: CgmgrError | OSError) -> str:
+    if isinstance(error, CgmgrError):
+        return str(error)
+    reason = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _printable(text: str) -> str:
+    """Names may hold any byte; a terminal is shown escapes for what it would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _mute(fd: int) -> None:
+    """What is still buffered goes nowhere, and says nothing at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, fd)
+    os.close(null)

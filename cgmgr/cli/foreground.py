@@ -1,0 +1,135 @@
+"""Signals, while a command waits for what it started.
+
+Law: the first signal that comes before there is a process ends the start, as soon as that has come
+to a point where nothing is left behind; the ones that come afterwards are the process's.  Nothing
+here raises at an arbitrary place, unless the user insists: a second ^C before there is a process.
+
+A container's first process is process 1 of its namespace: the kernel drops a signal for it that it
+has no handler for (pid_namespaces(7)), so that ^C would do nothing.  Such a signal kills it here,
+as it would have killed the process outside.
+"""
+
+from __future__ import annotations
+
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, Final, Protocol, Self
+
+    from cgmgr.result import Result
+
+    class Child(Protocol):
+        """What signals are for."""
+
+        @property
+        def pid(self) -> int: ...
+        def send_signal(self, number: int, /) -> None: ...
+
+
+FORWARDED: Final = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGTERM,
+    signal.SIGWINCH,
+    signal.SIGCONT,
+)
+#: those whose default is no end
+HARMLESS: Final = (signal.SIGWINCH, signal.SIGCONT)
+#: as of timeout(1)
+TIMED_OUT: Final = 124
+NOT_KNOWN: Final = 125
+
+
+class Foreground:
+    """Takes the signals for the length of a `with`, and passes them on once it knows to whom.
+
+    `pending`: the first signal that came before that.  `killed_by`: a signal that process 1 had no
+    handler for, so that it was killed instead.  `timeout_s` kills the child so long after it was
+    begun to be followed; `timed_out` says that it did.
+    """
+
+    def __init__(self, timeout_s: float | None = None) -> None:
+        self.timeout_s = timeout_s
+        self.timed_out = False
+        self.pending: int | None = None
+        self.killed_by: int | None = None
+        self._child: Child | None = None
+        self._is_first = False
+        self._over = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in FORWARDED:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._disarm()
+        for number, action in self._before.items():
+            signal.signal(number, action)
+
+    def follow(self, child: Child, *, first: bool) -> None:
+        """From now on signals are the child's; `first`: it is process 1 of a namespace."""
+        self._is_first = first
+        self._child = child
+        if self.timeout_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(self.timeout_s, 0.000_001))
+
+    def finish(self) -> None:
+        """The child has ended; what comes now would only keep us from cleaning up."""
+        self._over = True
+        self._disarm()
+
+    def status(self, result: Result | None) -> int:
+        """The exit status of the whole: that of what ended, or of why it did not begin."""
+        if result is None:
+            return 128 + (self.pending or signal.SIGINT)
+        if self.timed_out:
+            return TIMED_OUT
+        if self.killed_by is not None and result.signal == signal.SIGKILL:
+            return 128 + self.killed_by
+        return NOT_KNOWN if result.returncode is None else result.returncode
+
+    def _disarm(self) -> None:
+        if self.timeout_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        if self._over:
+            return
+        if self._child is not None:
+            self._forward(self._child, number)
+        elif number not in HARMLESS:
+            if self.pending is not None:
+                raise KeyboardInterrupt
+            self.pending = number
+
+    def _forward(self, child: Child, number: int) -> None:
+        if number == signal.SIGALRM and self.timeout_s is not None:
+            self.timed_out = True
+            number = signal.SIGKILL
+        elif self._is_first and number not in HARMLESS and not handles(child.pid, number):
+            self.killed_by = number
+            number = signal.SIGKILL
+        child.send_signal(number)
+
+
+def handles(pid: int, number: int) -> bool:
+    """Whether a process catches, ignores or blocks a signal: whether it has a say in it.
+
+    True also where it cannot be told.  Source: proc_pid_status(5), SigBlk, SigIgn and SigCgt.
+    """
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
+            fields = dict(line.rstrip("\n").split(":", 1) for line in status if ":" in line)
+        masks = [int(fields[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")]
+    except (OSError, KeyError, ValueError):
+        return True
+    return any(mask >> (number - 1) & 1 for mask in masks)

@@ -1,0 +1,161 @@
+"""`cgmgr group run`: a command in a group, without a container."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+import typer
+
+from .failing import UsageError
+from .options import BestEffort, DryRun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from cgmgr.group import Group
+    from cgmgr.manager import Manager
+    from cgmgr.resources import Resources
+    from cgmgr.result import Result
+
+    from .foreground import Foreground
+
+Rest = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME [WORD=VALUE]... [--] COMMAND...",
+        help="The group (none with --temp), settings for it, the command.",
+        show_default=False,
+    ),
+]
+
+
+def run(
+    rest: Rest = None,
+    temp: Annotated[
+        bool, typer.Option("--temp", help="In a group of its own, removed afterwards.")
+    ] = False,
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", metavar="TIME", help="Kill all in it then; exit status 124."),
+    ] = None,
+    result: Annotated[
+        str | None,
+        typer.Option("--result", metavar="text|json", help="How it ended, on standard error."),
+    ] = None,
+    best_effort: BestEffort = False,
+    dry_run: DryRun = False,
+) -> int:
+    """Run a command in a group; no instruction of it runs outside.
+
+    Settings are made first, and stay.  The exit status is the command's, 128+N if signal N ended
+    it, 127 if there is no such command, 126 if it cannot be executed, 125 if it could not be
+    started.
+
+    Example: cgmgr group run build memory=2G -- make -j8
+    """
+    from . import groups, results, settings
+    from .foreground import Foreground
+
+    name, words, argv = split(list(rest or []), temp)
+    asked = settings.resources(words)
+    form = results.form(result)
+    limit = settings.seconds(timeout) if timeout else None
+    manager = groups.manager()
+    settings.check_cpus(asked, manager.host)
+    if dry_run:
+        print("\n".join([*_plan(manager, name, asked, best_effort), f"exec {' '.join(argv)}"]))
+        return 0
+    with Foreground(limit) as foreground:
+        groups.sweep(manager)
+        with _group(manager, name, asked, best_effort) as group:
+            ended = _run(group, argv, foreground)
+        if ended is not None:
+            results.show(ended, form)
+    return foreground.status(ended)
+
+
+def split(rest: list[str], temp: bool) -> tuple[str | None, list[str], list[str]]:
+    """The group's name, its settings, and the command.  Raises `UsageError`."""
+    name = None
+    if not temp:
+        if not rest or rest[0] == "--":
+            raise UsageError("no group: name one, or say --temp", hint="cgmgr group run --help")
+        name = rest.pop(0)
+    words: list[str] = []
+    while rest and rest[0] != "--" and _is_setting(rest[0]):
+        words.append(rest.pop(0))
+    if rest[:1] == ["--"]:
+        del rest[0]
+    elif rest and rest[0].startswith("-"):
+        raise UsageError(
+            f"{rest[0]} comes too late: options stand before the group, or -- before the command",
+            hint="cgmgr group run --help",
+        )
+    if not rest:
+        raise UsageError("no command", hint=f"cgmgr group run {name or '--temp'} -- true")
+    return name, words, rest
+
+
+def _is_setting(word: str) -> bool:
+    """Whether a word is WORD=VALUE; a path with a = in it is a command."""
+    left, equals, _ = word.partition("=")
+    return bool(equals) and "/" not in left
+
+
+@contextlib.contextmanager
+def _group(
+    manager: Manager, name: str | None, asked: Resources, best_effort: bool
+) -> Generator[Group]:
+    """The named group with its settings made, or one for this command alone."""
+    from . import groups
+
+    if name is None:
+        with manager.group(resources=asked, best_effort=best_effort) as group:
+            groups.tell(group.report)
+            yield group
+        return
+    group = groups.find(manager, name)
+    try:
+        if asked:
+            groups.tell(group.update(asked, best_effort=best_effort))
+        yield group
+    finally:
+        group.close()
+
+
+def _run(group: Group, argv: list[str], foreground: Foreground) -> Result | None:
+    """None where a signal came before the start."""
+    from cgmgr.running import popen
+
+    if foreground.pending is not None:
+        return None
+    with popen(group, argv) as process:
+        foreground.follow(process, first=False)
+        ended = process.wait_ended()
+        foreground.finish()
+        if foreground.timed_out:
+            group.kill()
+        run = process.run(ended).replace(
+            timed_out=foreground.timed_out, timeout_s=foreground.timeout_s
+        )
+        return process.account_for(run)
+
+
+def _plan(manager: Manager, name: str | None, asked: Resources, best_effort: bool) -> list[str]:
+    from cgmgr.driver import Request
+    from cgmgr.manager import ACCOUNTING, full_name
+
+    from . import groups
+
+    if name is not None:
+        group = groups.find(manager, name)
+        try:
+            return group.plan(asked)
+        finally:
+            group.close()
+    request = Request(
+        group=full_name("run"), resources=asked, enable=ACCOUNTING, best_effort=best_effort
+    )
+    return groups.creation(manager, request)

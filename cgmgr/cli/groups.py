@@ -1,0 +1,173 @@
+"""Finding groups for commands, and saying what a change to them would be.
+
+Law: names to groups.  A command asks here for its manager, so that which driver and which records
+it works with is decided once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from typing import TypeVar
+
+    from cgmgr.driver import Request
+    from cgmgr.group import Group, Report
+    from cgmgr.manager import Manager
+
+    T = TypeVar("T")
+
+
+def manager(driver: str = "auto") -> Manager:
+    """The manager of this host's groups."""
+    from cgmgr.manager import Manager
+
+    return Manager(driver=driver)
+
+
+def sweep(manager: Manager) -> None:
+    """Remove what killed commands left behind; what cannot be is for `cgmgr gc` to tell."""
+    with contextlib.suppress(CgmgrError):
+        collect(manager)
+
+
+def collect(manager: Manager) -> tuple[list[str], list[tuple[str, str]]]:
+    """Remove what killed commands left behind: what was removed, and what could not be, and why."""
+    from cgmgr.runtime.bundle import DEFAULT_STORE
+    from cgmgr.runtime.collect import collect as collect_containers
+    from cgmgr.runtime.state import Containers
+
+    # groups first: their processes hold the containers' directories
+    groups = manager.gc()
+    removed = [f"group {name}" for name in groups.removed]
+    failed = [(f"group {name}", reason) for name, reason in groups.failed]
+    try:
+        containers = collect_containers(Containers(manager.rundir.root), DEFAULT_STORE)
+        removed += [f"container {name}" for name in containers]
+    except CgmgrError as error:
+        failed.append(("containers", str(error)))
+    return removed, failed
+
+
+def orphans(manager: Manager) -> list[str]:
+    """What `collect` would remove."""
+    from cgmgr.runtime.state import Containers
+
+    containers = Containers(manager.rundir.root).records()
+    return [
+        *(f"group {name}" for name in manager.rundir.orphans()),
+        *(f"container {record.id}" for record in containers if record.orphaned),
+    ]
+
+
+def find(manager: Manager, name: str) -> Group:
+    """The group of that name, or that of the container of that name.  Raises `NoSuchGroup`."""
+    try:
+        return manager.open(name)
+    except NoSuchGroup:
+        path = None if "/" in name else _of_container(manager, name)
+        if path is None:
+            raise
+        return manager.open(path)
+
+
+def _of_container(manager: Manager, name: str) -> str | None:
+    from json import load
+
+    from cgmgr.runtime.bundle import CONFIG
+    from cgmgr.runtime.state import Containers
+
+    record = Containers(manager.rundir.root).load(name)
+    if record is None:
+        return None
+    try:
+        with open(f"{record.bundle}/{CONFIG}", encoding="utf-8") as file:
+            return str(load(file)["linux"]["cgroupsPath"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Generator[Group]:
+    """The group, or container's group, of that name, for as long as a command looks at it."""
+    group = find(manager(), name)
+    try:
+        yield group
+    finally:
+        group.close()
+
+
+def below(manager: Manager, name: str) -> Iterator[str]:
+    """The group's name and those of all groups below it, a group before those below it."""
+    yield name
+    for child in manager.list(name):
+        yield from below(manager, child)
+
+
+def known(manager: Manager) -> list[str]:
+    """The groups of ours: all below the default parent, and the recorded ones elsewhere; sorted."""
+    from cgmgr.manager import PARENT
+
+    names = {name for name in below(manager, PARENT) if name != PARENT}
+    names.update(record.name for record in manager.rundir.records() if not record.implicit)
+    return sorted(names)
+
+
+def look(manager: Manager, names: list[str], see: Callable[[Group], T]) -> list[T]:
+    """What `see` says of each of the groups that still exist."""
+    seen: list[T] = []
+    for name in names:
+        try:
+            group = manager.open(name)
+        except NoSuchGroup:
+            continue
+        try:
+            seen.append(see(group))
+        except GroupGone:
+            continue
+        finally:
+            group.close()
+    return seen
+
+
+def state(group: Group) -> str:
+    """Frozen or not; "" where this host has no freezer."""
+    try:
+        return group.state
+    except GroupGone:
+        raise
+    except CgmgrError:
+        return ""
+
+
+def tell(report: Report) -> None:
+    """What came of a change otherwise than it was asked, on standard error."""
+    from .failing import complain
+
+    for effect in report.effects:
+        complain(f"cgmgr: note: {effect.path} holds {effect.held}, asked was {effect.asked}")
+    for error in report.refused:
+        complain(f"cgmgr: not held: {error}")
+
+
+def creation(manager: Manager, request: Request) -> list[str]:
+    """The lines of what making a group would do."""
+    from cgmgr.plan import Machine
+
+    observed = manager.driver.observe(request)
+    lines = manager.driver.create(request, observed).describe(Machine(manager.host))
+    return [*lines, *(f"not held: {error}" for error in observed.skipped)]
+
+
+def removal(group: Group) -> list[str]:
+    """The lines of what removing a group would do, the end of its processes included."""
+    from cgmgr.driver import Request
+    from cgmgr.plan import Machine
+
+    observed = group.driver.observe(Request(group=group.name))
+    steps = group.driver.remove(group.name, observed).describe(Machine(group.host))
+    return [*(f"kill -KILL {pid}" for pid in group.pids(recursive=True)), *steps]

@@ -1,0 +1,39 @@
+"""Options and arguments that several commands have, with the same words for the same thing.
+
+Law: types for typer to read; nothing runs here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A group: x is /cgmgr/x, a/b is /cgmgr/a/b, /x is /x.",
+        show_default=False,
+    ),
+]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[WORD=VALUE]...", help="Settings, such as memory=64M cpus=0.5."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")
+]
+BestEffort = Annotated[
+    bool,
+    typer.Option(
+        "--best-effort", help="Report what this host cannot hold, instead of refusing all of it."
+    ),
+]
+Driver = Annotated[
+    str, typer.Option("--driver", metavar="NAME", help="How groups are made: auto, cgroupfs.")
+]
+Json = Annotated[bool, typer.Option("--json", help="For programs: bytes and microseconds.")]
+Timeout = Annotated[
+    str, typer.Option("--timeout", metavar="TIME", help="How long to wait, such as 10s or 500ms.")
+]

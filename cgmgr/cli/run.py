@@ -1,0 +1,190 @@
+"""`cgmgr run`: a command in a container, under limits.
+
+Law: words to a request (`run_options`), a group and a container for it, and the words for how it
+ended.  The group is made first and removed last; the container lives within it, and nothing of
+either is left on any way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from . import run_options
+from .failing import UsageError
+from .foreground import Foreground
+from .run_flags import GRAMMAR, USAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from cgmgr.group import Group
+    from cgmgr.manager import Manager
+    from cgmgr.result import Result
+    from cgmgr.runtime.launcher import Container
+    from cgmgr.runtime.spec import ContainerRequest
+
+    from .flags import Given
+
+
+def command(words: list[str]) -> int:
+    """Run `cgmgr run`; returns the exit status."""
+    from cgmgr.resources import Resources
+
+    from . import groups, output, results, settings
+
+    given = GRAMMAR.parse(words)
+    if given.on("help"):
+        print("\n".join([USAGE, *GRAMMAR.help(output.columns())]))
+        return 0
+    form = results.form(given.one("result"))
+    request = run_options.request(given)
+    manager = groups.manager(given.one("driver") or "auto")
+    settings.check_cpus(request.resources or Resources(), manager.host)
+    if given.on("dry-run"):
+        print("\n".join(_plan(request, manager, given.on("best-effort"))))
+        return 0
+    _check_terminal(given)
+    with Foreground(run_options.seconds(given)) as foreground:
+        groups.sweep(manager)
+        result = _run(request, given, manager, foreground)
+        if result is not None:
+            results.show(result, form)
+    return foreground.status(result)
+
+
+def _check_terminal(given: Given) -> None:
+    if given.on("interactive") and given.on("tty") and not os.isatty(0):
+        raise UsageError(
+            "standard input is no terminal, so it cannot be the container's",
+            hint="leave out -t, or -i",
+        )
+
+
+def _run(
+    request: ContainerRequest, given: Given, manager: Manager, foreground: Foreground
+) -> Result | None:
+    """The whole life of a container and of its group; None where a signal came before its start."""
+    from . import groups
+
+    _refuse_taken(request.id)
+    group = manager.create(
+        request.cgroups_path,
+        request.resources,
+        ephemeral=True,
+        best_effort=given.on("best-effort"),
+    )
+    with group:
+        groups.tell(group.report)
+        return _within(group, request, given, foreground)
+
+
+def _refuse_taken(name: str) -> None:
+    """The container's name, before the group's is found to be taken for that reason."""
+    from cgmgr.errors import NameTaken
+    from cgmgr.rundir import default_root
+    from cgmgr.runtime.state import Containers
+
+    record = Containers(default_root()).load(name)
+    if record is not None:
+        raise NameTaken(
+            f"container {name!r} is there already, of process {record.launcher.pid}",
+            operation="make container",
+            value=name,
+            hint="choose another --name, or none",
+        )
+
+
+def _within(
+    group: Group, request: ContainerRequest, given: Given, foreground: Foreground
+) -> Result | None:
+    from cgmgr.running import Account, Run
+    from cgmgr.runtime.launcher import Container, Launch
+
+    with Account(group) as account, _stdin(given) as stdin:
+        with account.placement() as place:
+            launch = Launch(host=group.host, placement=place, stdin=stdin, die_with_launcher=True)
+            container = Container.create(request, launch)
+        with container:
+            if foreground.pending is not None:
+                return None
+            begun = _start(container, given, foreground)
+            ended = container.process.wait_ended()
+            foreground.finish()
+            wall_usec = int((time.monotonic() - begun) * 1_000_000)
+            run = Run(
+                argv=request.argv,
+                ended=ended,
+                floors=container.init.floors,
+                wall_usec=wall_usec,
+                timed_out=foreground.timed_out,
+                timeout_s=foreground.timeout_s,
+            )
+            return account.result(run)
+
+
+@contextlib.contextmanager
+def _stdin(given: Given) -> Generator[int]:
+    """Ours with -i, else nothing."""
+    if given.on("interactive"):
+        yield 0
+        return
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield null
+    finally:
+        os.close(null)
+
+
+def _start(container: Container, given: Given, foreground: Foreground) -> float:
+    """Execute the program, and relay its terminal, if it has one, until it has ended; returns when
+    it was started."""
+    from cgmgr.runtime import terminal
+
+    first = "pid" in (entry["type"] for entry in container.config["linux"]["namespaces"])
+    master = container.init.terminal
+    if master < 0:
+        container.start()
+        begun = time.monotonic()
+        foreground.follow(container.process, first=first)
+        return begun
+    source = 0 if given.on("interactive") else None
+    screen = 0 if os.isatty(0) else 1
+    with terminal.following(master, screen), terminal.raw(0) if source == 0 else _as_it_is():
+        container.start()
+        begun = time.monotonic()
+        foreground.follow(container.process, first=first)
+        terminal.relay(master, source, 1, container.process.pidfd)
+    return begun
+
+
+def _as_it_is() -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def _plan(request: ContainerRequest, manager: Manager, best_effort: bool) -> list[str]:
+    """Everything that would be done, a line each."""
+    from cgmgr.driver import Request
+    from cgmgr.manager import ACCOUNTING
+    from cgmgr.resources import Resources
+    from cgmgr.runtime import bundle, launcher, overlay, spec
+
+    from . import groups
+
+    wanted = Request(
+        group=request.cgroups_path,
+        resources=request.resources or Resources(),
+        enable=ACCOUNTING,
+        best_effort=best_effort,
+    )
+    lines = groups.creation(manager, wanted)
+    path = f"{bundle.DEFAULT_STORE}/{request.id}"
+    config = spec.build(request, bundle.DEFAULT_STORE)
+    setup = launcher.compiled(config, path, manager.host)
+    lines += [f"mkdir {path}", *(f"mkdir {path}/{name}" for name in overlay.DIRECTORIES)]
+    lines.append(f"write {path}/{bundle.CONFIG}")
+    lines += setup.describe()
+    lines.append("at its end: remove all of this")
+    return lines

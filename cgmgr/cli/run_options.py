@@ -1,0 +1,252 @@
+"""From the words of `cgmgr run` to a container as the runtime takes it.
+
+Law: text to values; what a container may be is checked where it is described, in
+`cgmgr.runtime.spec`.  The file system is looked at for what an option names: an environment file, a
+disk.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .failing import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final
+
+    from cgmgr.resources import Resources
+    from cgmgr.runtime.spec import ContainerRequest, Ulimit
+
+    from .flags import Given
+
+HOST: Final = "host"
+SHELL: Final = ("/bin/sh",)
+#: --pid and its like -> the namespace of config.json
+NAMESPACES: Final = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup"}
+
+
+def request(given: Given) -> ContainerRequest:
+    """The whole container.  Raises `RequestError`, before anything is made."""
+    from cgmgr.runtime import capabilities, namespaces, spec
+    from cgmgr.runtime.volumes import parse_tmpfs, parse_volume
+
+    # first, because a forgotten value ("-m host true") takes the image for it
+    limits = resources(given)
+    rootfs, argv = command_of(given)
+    name = given.one("name") or os.urandom(6).hex()
+    spec.check_id(name)
+    return spec.ContainerRequest(
+        id=name,
+        rootfs=rootfs,
+        argv=argv,
+        env=environment(given),
+        cwd=given.one("workdir") or "/",
+        user=given.one("user") or "",
+        hostname=given.one("hostname") or "",
+        volumes=tuple(parse_volume(text) for text in given.all("volume")),
+        tmpfs=tuple(parse_tmpfs(text) for text in given.all("tmpfs")),
+        read_only=given.on("read-only"),
+        terminal=given.on("tty"),
+        console_size=_console_size() if given.on("tty") else None,
+        capabilities=capabilities.choose(given.all("cap-add"), given.all("cap-drop")),
+        no_new_privileges=privileges_stay(given),
+        namespaces=own_namespaces(given, namespaces.DEFAULT),
+        cgroups_path=group_name(given, name),
+        resources=limits,
+        ulimits=ulimits(given),
+        oom_score_adj=oom_score_adj(given),
+        shm_bytes=shm_bytes(given, spec.SHM_BYTES),
+    )
+
+
+def _console_size() -> tuple[int, int] | None:
+    from cgmgr.runtime.terminal import size_of
+
+    return size_of(0) or size_of(1)
+
+
+def group_name(given: Given, name: str) -> str:
+    """The container's group."""
+    from cgmgr.manager import PARENT, full_name
+
+    parent = given.one("cgroup-parent") or PARENT
+    return full_name(f"{parent.rstrip('/')}/{name}")
+
+
+def command_of(given: Given) -> tuple[str, tuple[str, ...]]:
+    """The root file system ("host" or a directory) and the command."""
+    rest = list(given.rest)
+    root = given.one("rootfs")
+    if root is None:
+        if not rest:
+            raise UsageError("no image: write host, or --rootfs DIR", hint="cgmgr run host ps -ef")
+        root = rest.pop(0)
+        if root != HOST:
+            raise UsageError(
+                f"no image {root!r}: there is host, this machine's own root, and --rootfs for any "
+                "directory",
+                operation="find image",
+                value=root,
+                hint="cgmgr run host " + " ".join(rest) if rest else "cgmgr run host ps -ef",
+            )
+    elif root == HOST:
+        root = f"./{root}"
+    entry = given.one("entrypoint")
+    argv = ([entry] if entry else []) + rest
+    if not argv and given.one("rootfs") is None:
+        return root, SHELL
+    if not argv:
+        raise UsageError("no command", hint=f"cgmgr run --rootfs {root} /bin/sh")
+    return root, tuple(argv)
+
+
+def environment(given: Given) -> tuple[str, ...]:
+    """NAME=VALUE from --env-file and then --env.  A name alone passes on what is set here."""
+    lines = [line for path in given.all("env-file") for line in _lines_of(path)]
+    found: list[str] = []
+    for line in [*lines, *given.all("env")]:
+        name, equals, _ = line.partition("=")
+        if equals:
+            found.append(line)
+        elif name in os.environ:
+            found.append(f"{name}={os.environ[name]}")
+    return tuple(found)
+
+
+def _lines_of(path: str) -> Iterator[str]:
+    """The lines of an environment file; comments begin with #, as in docker's."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise UsageError(
+            f"--env-file {path}: {(error.strerror or str(error)).lower()}",
+            operation="read environment",
+            path=path,
+            errno=error.errno,
+        ) from error
+    for number, line in enumerate(lines, 1):
+        text = line.lstrip()
+        if not text or text.startswith("#"):
+            continue
+        name = text.partition("=")[0]
+        if not name or any(c.isspace() for c in name):
+            raise UsageError(
+                f"--env-file {path}, line {number}: invalid name {name!r}",
+                operation="read environment",
+                path=path,
+                value=name,
+            )
+        yield text
+
+
+def resources(given: Given) -> Resources:
+    """The limits; the devices are those that every container may use, unless rules add to them."""
+    from cgmgr.resources.devices import DEFAULT_RULES
+    from cgmgr.resources.docker import from_docker
+
+    from .run_flags import limits
+    from .settings import device_number
+
+    asked = from_docker(resolve=device_number, fresh=True, **limits(given))
+    return asked if asked.devices is not None else asked.replace(devices=DEFAULT_RULES)
+
+
+def own_namespaces(given: Given, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The namespaces of its own, less those that it shares with the host."""
+    shared: set[str] = set()
+    for flag, name in NAMESPACES.items():
+        if _choice(given, flag, ("private", "host")) == "host":
+            shared.add(name)
+    network = _choice(given, "network" if "network" in given else "net", ("none", "host"))
+    if network == "host":
+        shared.add("network")
+    return tuple(name for name in default if name not in shared)
+
+
+def _choice(given: Given, flag: str, words: tuple[str, ...]) -> str | None:
+    value = given.one(flag)
+    if value and value not in words:
+        raise UsageError(
+            f"invalid --{flag} {value!r}: there are {' and '.join(words)}",
+            operation="read options",
+            value=value,
+        )
+    return value
+
+
+def privileges_stay(given: Given) -> bool:
+    """no_new_privs, unless --security-opt no-new-privileges=false."""
+    stay = True
+    for option in given.all("security-opt"):
+        name, separator, value = option.replace(":", "=", 1).partition("=")
+        if name != "no-new-privileges" or (separator and value not in ("true", "false")):
+            raise UsageError(
+                f"--security-opt {option!r}: there is no-new-privileges=true and =false",
+                operation="read options",
+                value=option,
+            )
+        stay = value != "false"
+    return stay
+
+
+def ulimits(given: Given) -> tuple[Ulimit, ...]:
+    """Resource limits, docker's ``name=soft[:hard]``; -1 is no limit, a size is in bytes."""
+    from cgmgr.runtime.identity import RLIMITS
+    from cgmgr.runtime.spec import Ulimit
+
+    found: dict[str, Ulimit] = {}
+    for text in given.all("ulimit"):
+        name, _, values = text.partition("=")
+        soft, colon, hard = values.partition(":")
+        if name.upper() not in RLIMITS:
+            raise _ulimit(text, f"unknown limit {name!r}, there are {', '.join(RLIMITS).lower()}")
+        low, high = _limit(soft, text), _limit(hard if colon else soft, text)
+        if high != -1 and (low == -1 or low > high):
+            raise _ulimit(text, "the soft limit is above the hard one")
+        found[name] = Ulimit(name=name, soft=low, hard=high)
+    return tuple(found.values())
+
+
+def _limit(text: str, whole: str) -> int:
+    if text == "-1":
+        return -1
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise _ulimit(whole, "write NAME=SOFT[:HARD] with numbers, or -1 for no limit")
+    return int(text)
+
+
+def _ulimit(text: str, reason: str) -> UsageError:
+    return UsageError(f"--ulimit {text!r}: {reason}", operation="read options", value=text)
+
+
+def seconds(given: Given) -> float | None:
+    """--timeout."""
+    text = given.one("timeout")
+    if not text:
+        return None
+    from .settings import seconds as parse
+
+    return parse(text)
+
+
+def shm_bytes(given: Given, default: int) -> int:
+    """--shm-size."""
+    text = given.one("shm-size")
+    if not text:
+        return default
+    from cgmgr.units import parse_bytes
+
+    return parse_bytes(text, "--shm-size") or default
+
+
+def oom_score_adj(given: Given) -> int | None:
+    """--oom-score-adj."""
+    text = given.one("oom-score-adj")
+    if not text:
+        return None
+    from cgmgr.units import parse_int
+
+    return parse_int(text, "--oom-score-adj", -1000, 1000)

@@ -1,0 +1,89 @@
+"""Settings as words of a command line, and what else commands say in text.
+
+Law: text to values; the grammar of each word is the library's (`cgmgr.resources.words`).  The one
+file system access is a device's number behind its path.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cgmgr.errors import RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cgmgr.host import Host
+    from cgmgr.resources import Resources
+
+
+def resources(assignments: Sequence[str]) -> Resources:
+    """Resources from ``word=value`` texts.  Raises `RequestError`."""
+    from cgmgr.resources.words import resources_of, split_words
+
+    return resources_of(None, device_number, **split_words(assignments))
+
+
+def check_cpus(asked: Resources, host: Host) -> None:
+    """More CPUs than there are is a mistake that the kernel would take.  Raises `RequestError`."""
+    quota, period, there = asked.cpu.quota_us, asked.cpu.period_us, len(host.facts.cpus)
+    if isinstance(quota, int) and period and there and quota > period * there:
+        raise RequestError(
+            f"{quota / period:g} cpus are more than there are: this machine has {there}",
+            operation="set cpus",
+            value=f"{quota / period:g}",
+        )
+
+
+def device_number(path: str) -> tuple[str, int, int]:
+    """Kind ("b" or "c"), major and minor of a device.  Raises `RequestError`."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RequestError(
+            f"device {path}: {reason.lower()}",
+            operation="find device",
+            path=path,
+            errno=getattr(error, "errno", None),
+            hint="lsblk -o PATH,MAJ:MIN,TYPE",
+        ) from error
+    kind = "b" if stat.S_ISBLK(status.st_mode) else "c" if stat.S_ISCHR(status.st_mode) else ""
+    if not kind:
+        raise RequestError(f"{path} is not a device", operation="find device", path=path)
+    return kind, os.major(status.st_rdev), os.minor(status.st_rdev)
+
+
+def seconds(text: str) -> float:
+    """A duration such as "10s" or "250ms"; a bare number is seconds."""
+    from cgmgr.units import parse_duration_usec
+
+    return parse_duration_usec(text, "timeout") / 1_000_000
+
+
+def signal_number(text: str) -> int:
+    """A signal by its name, with or without SIG, or by its number."""
+    import signal
+
+    name = text.upper()
+    known = {s.name: int(s) for s in signal.Signals}
+    number = known.get(name) or known.get(f"SIG{name}")
+    if number is None and text.isascii() and text.isdigit() and int(text) in signal.valid_signals():
+        number = int(text)
+    if number is None:
+        raise RequestError(
+            f"unknown signal {text!r}", operation="parse signal", value=text, hint="kill -l"
+        )
+    return number
+
+
+def signal_name(number: int) -> str:
+    """A signal without SIG, as kill(1) takes it; its number where it has no name."""
+    import signal
+
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return str(number)
