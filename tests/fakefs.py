@@ -1,7 +1,8 @@
 """A recorded host to run against: `unpack` lays it out, its groups behave as the kernel's do.
 
 Law: this is where the recordings and the imitation of the kernel meet cgmgr's own types, `Host`,
-`Tree` and `Directory`; nothing is imitated here.
+`Tree` and `Directory`; nothing is imitated here.  What takes a descriptor of a real group (a BPF
+program, a clone into the group, a poll for events) is not to be had on a recorded host.
 
     host = unpack("debian12-unified", tmp_path)
     host.root                        # "…/", to be given to anything that takes `root`
@@ -13,10 +14,8 @@ Law: this is where the recordings and the imitation of the kernel meet cgmgr's o
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cgmgr import kernfs
 from cgmgr.host import V2_NAMES, Hierarchy, Host
@@ -25,9 +24,6 @@ from cgmgr.units import parse_id_list
 from .fakekernel.core import FakeKernel
 from .fakekernel.group import Facts, Template
 from .recording import BARE, FRESH, PROBE, Recording
-
-if TYPE_CHECKING:
-    from cgmgr.errors import CgmgrError
 
 
 class FakeHost(Host):
@@ -172,8 +168,3 @@ def _names(recording: Recording, prefix: str) -> frozenset[str]:
 
 def _ids(recording: Recording, path: str) -> frozenset[int]:
     return frozenset(parse_id_list(recording.text(path)))
-
-
-def error_number(error: CgmgrError | OSError) -> int:
-    """The errno of a refusal, of ours or of the system's; EIO for one that has none."""
-    return error.errno or errno.EIO
