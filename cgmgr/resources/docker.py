@@ -139,7 +139,7 @@ class _Given:
         self.values: dict[str, Any] = {
             flag: value
             for flag, value in flags.items()
-            if value is not None and value is not False and value != "" and value != []
+            if value is not None and value is not False and value not in ("", [], ())
         }
 
     def many(self, flag: str) -> list[str]:
