@@ -46,8 +46,8 @@ if TYPE_CHECKING:
             """Remove the group and what is below it, once no process is left.  Pure."""
             ...
 
-        def attach(self, group: str, pid: int, observed: Observed, /) -> Plan:
-            """Move a process into the group, in every hierarchy.  Pure."""
+        def attach(self, request: Request, observed: Observed, /) -> Plan:
+            """Move the request's process into the group, in every hierarchy.  Pure."""
             ...
 
         def paths(self, group: str, /) -> dict[str, str]:
@@ -64,7 +64,7 @@ class Request(Record):
 
     `enable` names controllers to switch on although nothing is asked of them, so that they count.
     `threaded` makes the group a threaded one (cgroup2).  `best_effort` skips what this host cannot
-    hold, and reports it, instead of refusing the whole.
+    hold, and reports it, instead of refusing the whole.  `pid` is a process to move.
     """
 
     group: str
@@ -72,6 +72,7 @@ class Request(Record):
     enable: tuple[str, ...] = ()
     threaded: bool = False
     best_effort: bool = False
+    pid: int | None = None
 
 
 class Ancestor(Record):
@@ -94,8 +95,9 @@ class Observed(Record):
 
     `here` are the keys of the hierarchies in which it exists.  `missing` are the names of the
     groups above it that do not exist, by key, from the top.  `ancestors` are those of cgroup2, from
-    the top. `scenes` holds what each controller asked to see.  `fill` are groups above, in a v1
-    cpuset hierarchy, that are empty or not there, from the top.
+    the top.  `scenes` holds what each controller asked to see.  `fill` are groups above, in a v1
+    cpuset hierarchy, that are empty or not there, from the top.  `origins` is where the request's
+    process is now, by key.  `raw` holds the raw files that are asked for.
     """
 
     group: str
@@ -104,6 +106,8 @@ class Observed(Record):
     ancestors: tuple[Ancestor, ...] = ()
     scenes: Mapping[str, Scene] = {}
     fill: tuple[str, ...] = ()
+    origins: Mapping[str, str] = {}
+    raw: Mapping[str, str | None] = {}
     skipped: tuple[CgmgrError, ...] = ()
 
 

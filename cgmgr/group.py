@@ -192,10 +192,15 @@ class Group:
         return members.pids(self._main(), recursive)
 
     def add(self, pid: int) -> None:
-        """Move a process, with all its threads, into the group in every hierarchy, or in none."""
-        observed = self.driver.observe(Request(group=self.name))
+        """Move a process, with all its threads, into the group in every hierarchy, or in none.
+
+        Raises `RequestError` where there is no such process, `GroupBusy` where the group has
+        controllers switched on for groups below it and so may not hold processes (cgroup2).
+        """
+        request = Request(group=self.name, pid=pid)
+        observed = self.driver.observe(request)
         with self._machine() as machine:
-            self.driver.attach(self.name, pid, observed).execute(machine)
+            self.driver.attach(request, observed).execute(machine)
 
     def add_thread(self, tid: int) -> None:
         """Move one thread: everywhere on v1; on cgroup2 within a threaded domain only."""
@@ -255,14 +260,18 @@ class Group:
         still recorded, and can be deleted again.
         """
         with self._lock():
-            try:
-                self._remove()
-            except GroupBusy:
-                members.kill_all(self._there(), time.monotonic() + timeout)
-                self._remove()
-            self.close()
-            self._rundir.delete(self.name)
+            self.delete_locked(timeout)
         prune(self.host, self._rundir, self.name)
+
+    def delete_locked(self, timeout: float = TIMEOUT_S) -> None:
+        """As `delete`, for whoever holds the group's lock already; the groups above stay."""
+        try:
+            self._remove()
+        except GroupBusy:
+            members.kill_all(self._there(), time.monotonic() + timeout)
+            self._remove()
+        self.close()
+        self._rundir.delete(self.name)
 
     # -- running things in it
 

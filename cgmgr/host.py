@@ -14,7 +14,7 @@ import os
 
 from cgmgr import kernfs, linux, parse
 from cgmgr.controllers.base import BlockDevice, Facts
-from cgmgr.errors import ControllerUnavailable, HostError
+from cgmgr.errors import ControllerUnavailable, HostError, RequestError
 from cgmgr.record import Record
 from cgmgr.units import parse_id_list
 
@@ -146,6 +146,18 @@ class Host:
                 f"hierarchy {key or 'cgroup2'} is not mounted", operation="find hierarchy"
             )
         return hierarchy
+
+    def memberships(self, pid: int) -> dict[str, str]:
+        """Where a process is, by hierarchy key, relative to the mount; what lies outside is left
+        out.  Raises `RequestError` where there is no such process."""
+        text = read_text(self.root, f"proc/{pid}/cgroup")
+        if text is None:
+            raise RequestError(
+                f"there is no process {pid}", operation="find process", value=str(pid)
+            )
+        seen = parse.proc_cgroup(text)
+        found = {h.key: _own(h.key, h.mount_root, seen) for h in self.hierarchies}
+        return {key: path for key, path in found.items() if path is not None}
 
     def tree(self, hierarchy: Hierarchy) -> kernfs.Tree:
         """The hierarchy's files; opened once."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from itertools import count
 
 from cgmgr import driver as drivers
-from cgmgr import kernfs, members
+from cgmgr import kernfs
 from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
-from cgmgr.group import TIMEOUT_S, Group, Report, asked_for, prune
+from cgmgr.group import Group, Report, asked_for, prune
 from cgmgr.host import Host
 from cgmgr.plan import Machine, Target
 from cgmgr.record import Record
@@ -43,10 +42,11 @@ _serial = count(1)
 
 
 class Collected(Record):
-    """What `gc` removed, and what it could not, with the reason."""
+    """What `gc` removed, what it could not, with the reason, and the damaged records it dropped."""
 
     removed: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    swept: tuple[str, ...] = ()
 
 
 class Manager:
@@ -185,7 +185,7 @@ class Manager:
             yield group
 
     def gc(self) -> Collected:
-        """Remove what killed processes left: their groups, damaged records, forgotten files.
+        """Remove what killed processes left: their groups, empty parents, damaged records.
 
         Everything in such a group is killed.  What cannot be removed is reported, and stays
         recorded.
@@ -197,10 +197,14 @@ class Manager:
                 with self.rundir.lock(name):
                     if self._collect(name):
                         removed.append(name)
+                prune(self.host, self.rundir, name)
             except CgmgrError as error:
                 failed.append((name, str(error)))
-        self.rundir.sweep()
-        return Collected(removed=tuple(removed), failed=tuple(failed))
+        for record in self.rundir.records():
+            if record.implicit:
+                prune(self.host, self.rundir, kernfs.join(record.name, "any"))
+        swept = tuple(self.rundir.sweep())
+        return Collected(removed=tuple(removed), failed=tuple(failed), swept=swept)
 
     # -- inside
 
@@ -210,22 +214,12 @@ class Manager:
         record = self.rundir.load(name)
         if record is None or not record.orphaned:
             return False
-        driver = self._driver(record.driver)
-        paths = driver.paths(name)
+        paths = self._driver(record.driver).paths(name)
+        group = self._group(record.replace(paths=paths), Resources())
         if paths:
-            directories = [
-                self.host.tree(self.host.by_key(key)).open(path) for key, path in paths.items()
-            ]
-            try:
-                members.kill_all(directories, time.monotonic() + TIMEOUT_S)
-            finally:
-                for directory in directories:
-                    directory.close()
-            observed = driver.observe(Request(group=name))
-            with Machine(self.host) as machine:
-                driver.remove(name, observed).execute(machine)
-        self.rundir.delete(name)
-        prune(self.host, self.rundir, name)
+            group.delete_locked()
+        else:
+            self.rundir.delete(name)
         return True
 
     def _group(self, record: GroupRecord, resources: Resources) -> Group:

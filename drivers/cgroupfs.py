@@ -10,40 +10,30 @@ what v1 lacks (cgroup.kill, populated, pressure) on a hybrid host too.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 
-from cgmgr import kernfs, members
+from cgmgr import kernfs
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.controllers import raw_rows
 from cgmgr.controllers.base import FilterRow, Row, Scene
 from cgmgr.driver import Ancestor, Observed, Request
 from cgmgr.errors import (
-    ControllerUnavailable,
     GroupBusy,
-    GroupGone,
     HostError,
     NameTaken,
     NoSuchGroup,
 )
-from cgmgr.host import IMPLICIT_ON_V2
 from cgmgr.plan import Enable, EnsureParent, MakeGroup, Plan, Step, Target, Write
 from cgmgr.resources import Resources
 
+from .look import THREADED, Look, switched
 from .steps import Attach, Evacuate, RemoveGroup, SetFrozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Final
+    from collections.abc import Iterator
 
-    from cgmgr.controllers.base import Controller
-    from cgmgr.errors import CgmgrError
     from cgmgr.host import Hierarchy, Host
-
-#: controllers that a threaded group may have (cgroup-v2.rst, "Threads")
-THREADED: Final = frozenset({"cpu", "cpuset", "perf_event", "pids"})
 
 
 class Cgroupfs:
@@ -53,47 +43,18 @@ class Cgroupfs:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self._look = Look(host)
 
     # -- looking
 
     def observe(self, request: Request) -> Observed:
-        group = kernfs.check_path(request.group)
-        here = tuple(h.key for h in self.host.managed if self._exists(h, group))
-        missing = {} if here else {h.key: self._missing(h, group) for h in self.host.managed}
-        scenes: dict[str, Scene] = {}
-        skipped: list[CgmgrError] = []
-        for controller in self._asked(request.resources, here):
-            try:
-                scenes[controller.NAME] = self._scene(controller, group, here)
-            except HostError as error:
-                if not request.best_effort:
-                    raise
-                skipped.append(error)
-        return Observed(
-            group=group,
-            here=here,
-            missing=missing,
-            ancestors=self._ancestors(group, self._switched(request, scenes)),
-            scenes=scenes,
-            fill=() if here else self._empty_cpusets(group),
-            skipped=tuple(skipped),
-        )
+        return self._look.observe(request)
 
     def paths(self, group: str) -> dict[str, str]:
-        group = kernfs.check_path(group)
-        return {
-            h.key: kernfs.join(h.base, group) for h in self.host.managed if self._exists(h, group)
-        }
+        return self._look.paths(kernfs.check_path(group))
 
     def children(self, parent: str) -> list[str]:
-        found: set[str] = set()
-        for hierarchy in self.host.managed:
-            with (
-                contextlib.suppress(GroupGone),
-                self.host.tree(hierarchy).open(kernfs.join(hierarchy.base, parent)) as group,
-            ):
-                found.update(group.children())
-        return sorted(kernfs.join(parent, name) for name in found)
+        return self._look.children(parent)
 
     # -- saying
 
@@ -132,115 +93,19 @@ class Cgroupfs:
         targets = (Target(group=observed.group, key=key) for key in observed.here)
         return Plan(steps=tuple(RemoveGroup(target=target) for target in targets))
 
-    def attach(self, group: str, pid: int, observed: Observed) -> Plan:
+    def attach(self, request: Request, observed: Observed) -> Plan:
         if not observed.here:
-            raise _missing_group(group)
+            raise _missing_group(observed.group)
         return Plan(
             steps=tuple(
-                Attach(target=Target(group=observed.group, key=key), pid=pid)
+                Attach(
+                    target=Target(group=observed.group, key=key),
+                    pid=request.pid or 0,
+                    origin=observed.origins.get(key),
+                )
                 for key in observed.here
             )
         )
-
-    # -- how observing is done
-
-    def _asked(self, resources: Resources, here: tuple[str, ...]) -> list[Controller]:
-        """The controllers to look at: those of the request, and a v1 cpuset, which starts empty."""
-        cpuset = self.host.holder("cpuset")
-        fills = cpuset is not None and cpuset.version == 1 and (not here or cpuset.key in here)
-        return [
-            controller
-            for name, controller in CONTROLLERS.items()
-            if controller.wants(resources) or (fills and name == "cpuset")
-        ]
-
-    def _exists(self, hierarchy: Hierarchy, group: str) -> bool:
-        return self.host.tree(hierarchy).exists(kernfs.join(hierarchy.base, group))
-
-    def _missing(self, hierarchy: Hierarchy, group: str) -> tuple[str, ...]:
-        """The groups above that do not exist, from the top."""
-        missing: list[str] = []
-        for name in reversed(kernfs.ancestors_of(group)):
-            if name == "/" or self._exists(hierarchy, name):
-                break
-            missing.insert(0, name)
-        return tuple(missing)
-
-    def _scene(self, controller: Controller, group: str, here: tuple[str, ...]) -> Scene:
-        """What the controller asked to see, of the group and of the nearest group above it."""
-        hierarchy = self.host.need(controller.NAME)
-        if here and hierarchy.key not in here:
-            raise ControllerUnavailable(
-                f"group {group} has no {controller.NAME}: it is not in {hierarchy.mountpoint}",
-                controller=controller.NAME,
-                missing_at=hierarchy.mountpoint,
-                operation="set",
-                path=group,
-                hint=f"mkdir -p {hierarchy.mountpoint}{kernfs.join(hierarchy.base, group)}",
-            )
-        tree = self.host.tree(hierarchy)
-        wanted = controller.observe(hierarchy.version, self.host.facts)
-        inherited: tuple[str, ...] = getattr(controller, "INHERITED", ())
-        path = kernfs.join(hierarchy.base, group)
-        files: dict[str, str | None] = {}
-        children: tuple[str, ...] = ()
-        if here:
-            with tree.open(path) as directory:
-                files = {file: _stripped(directory.try_read(file)) for file in wanted}
-                children = tuple(directory.children())
-        return Scene(
-            version=hierarchy.version,
-            new=not here,
-            files=files,
-            parent=_above(tree, path, [file for file in wanted if file in inherited]),
-            children=children,
-            where=tree.absolute(path),
-            facts=self.host.facts,
-        )
-
-    def _switched(self, request: Request, scenes: Mapping[str, Scene]) -> list[str]:
-        """The controllers that have to be switched on for the group, on cgroup2."""
-        return [
-            name
-            for name in (self.host.v2.controllers if self.host.v2 is not None else ())
-            if name not in IMPLICIT_ON_V2 and (name in request.enable or name in scenes)
-        ]
-
-    def _ancestors(self, group: str, switched: list[str]) -> tuple[Ancestor, ...]:
-        """The groups above in cgroup2, and what each would allow; with nothing to switch on only
-        the nearest counts."""
-        hierarchy = self.host.v2
-        if hierarchy is None:
-            return ()
-        tree = self.host.tree(hierarchy)
-        found: list[Ancestor] = []
-        for name in kernfs.ancestors_of(group)[0 if switched else -1 :]:
-            path = kernfs.join(hierarchy.base, name)
-            try:
-                with tree.open(path) as directory:
-                    found.append(_ancestor(name, directory, switched, path == hierarchy.own))
-            except GroupGone:
-                found.append(Ancestor(name=name, exists=False))
-        return tuple(found)
-
-    def _empty_cpusets(self, group: str) -> tuple[str, ...]:
-        """Groups above, in a v1 cpuset hierarchy, that are not there or hold no CPUs or no nodes,
-        from the top.  Above one that holds some, all do."""
-        hierarchy = self.host.holder("cpuset")
-        if hierarchy is None or hierarchy.version == 2:
-            return ()
-        files = CONTROLLERS["cpuset"].observe(1)[:2]
-        empty: list[str] = []
-        for name in reversed(kernfs.ancestors_of(group)):
-            try:
-                with self.host.tree(hierarchy).open(kernfs.join(hierarchy.base, name)) as above:
-                    texts = [above.try_read(file) for file in files]
-            except GroupGone:
-                texts = [None]
-            if all(text and text.strip() for text in texts):
-                break
-            empty.insert(0, name)
-        return tuple(empty)
 
     # -- how saying is done
 
@@ -263,7 +128,7 @@ class Cgroupfs:
         self, hierarchy: Hierarchy, request: Request, observed: Observed
     ) -> Iterator[Step]:
         """Switch on, in every group above, what is asked and not yet on."""
-        wanted = self._switched(request, observed.scenes)
+        wanted = switched(self.host, request, observed.scenes)
         for above in observed.ancestors:
             domain = request.threaded and above is observed.ancestors[-1]
             lacking = tuple(
@@ -334,7 +199,7 @@ class Cgroupfs:
                 hint="use the typed settings, which v1 has too",
             )
         target = Target(group=observed.group, key=self.host.v2.key)
-        scene = Scene(version=2, new=not observed.here, where=observed.group)
+        scene = Scene(version=2, new=not observed.here, files=observed.raw, where=observed.group)
         for row in raw_rows(request.resources, scene):
             yield Write(target=target, row=row, optional=request.best_effort)
 
@@ -356,48 +221,6 @@ def _step(target: Target, row: Row, scene: Scene, request: Request) -> Step:
         irreversible=row.irreversible,
         optional=request.best_effort,
     )
-
-
-def _ancestor(name: str, directory: kernfs.Directory, switched: list[str], own: bool) -> Ancestor:
-    kind = directory.try_read("cgroup.type")
-    enabled = tuple((directory.try_read("cgroup.subtree_control") or "").split())
-    pids: tuple[int, ...] = ()
-    if kind is not None and set(switched) - set(enabled) - THREADED:
-        pids = tuple(members.pids(directory))
-    return Ancestor(
-        name=name,
-        root=kind is None,
-        kind=(kind or "domain").strip(),
-        enabled=enabled,
-        pids=pids,
-        movable=own and (directory.path == "/" or _all_ours(pids)),
-    )
-
-
-def _above(tree: kernfs.Tree, path: str, files: list[str]) -> dict[str, str | None]:
-    """The files of the nearest group above that exists."""
-    while files and path != "/":
-        path = kernfs.parent_of(path)
-        with contextlib.suppress(GroupGone), tree.open(path) as directory:
-            return {file: _stripped(directory.try_read(file)) for file in files}
-    return {}
-
-
-def _all_ours(pids: tuple[int, ...]) -> bool:
-    """Whether every process is this one or a child of its: then nobody else is moved."""
-    from cgmgr.host import read_text
-
-    mine = os.getpid()
-    for pid in pids:
-        stat = read_text("/", f"proc/{pid}/stat") or ""
-        parent = stat.rpartition(")")[2].split()[1:2]
-        if pid != mine and parent != [str(mine)]:
-            return False
-    return True
-
-
-def _stripped(text: str | None) -> str | None:
-    return None if text is None else text.strip()
 
 
 def _missing_group(group: str) -> NoSuchGroup:

@@ -63,8 +63,8 @@ class DryRun:
     def remove(self, group: str, observed: Observed) -> Plan:
         return muted(self.inner.remove(group, observed))
 
-    def attach(self, group: str, pid: int, observed: Observed) -> Plan:
-        return muted(self.inner.attach(group, pid, observed))
+    def attach(self, request: Request, observed: Observed) -> Plan:
+        return muted(self.inner.attach(request, observed))
 
     def paths(self, group: str) -> dict[str, str]:
         return self.inner.paths(group)

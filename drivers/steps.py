@@ -109,8 +109,14 @@ class Attach(Step):
         return f"write {self.pid} > {machine.absolute(self.target)}/{self.file}"
 
     def execute(self, machine: Machine) -> None:
-        with machine.open(self.target) as group:
+        group = machine.at(self.target)
+        try:
             group.write(self.file, str(self.pid))
+        except GroupBusy as error:
+            error.hint = (
+                "a cgroup2 group that hands controllers on holds no processes: use a group below"
+            )
+            raise
 
     def undo(self, machine: Machine) -> None:
         if self.origin is None:

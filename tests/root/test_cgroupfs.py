@@ -416,3 +416,31 @@ def test_stats_say_what_the_kernel_counts(group: Group, sleeper: subprocess.Pope
     assert stats.pids.current == 1
     assert stats.memory is not None
     assert stats.memory.max_bytes == 64 * MIB
+
+
+def test_a_process_that_one_hierarchy_does_not_take_stays_where_it_was(
+    group: Group,
+    host: Host,
+    sleeper: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = host.memberships(sleeper.pid)
+    last = [h for h in host.managed if h.key in group.paths][-1]
+    real = kernfs.Tree.write_file
+
+    def refuse(tree: kernfs.Tree, directory: kernfs.Directory, file: str, data: bytes) -> None:
+        here = directory.path == group.paths[last.key] and tree.mountpoint == last.mountpoint
+        if file == "cgroup.procs" and here:
+            raise OSError(errno.EBUSY, "?")
+        real(tree, directory, file, data)
+
+    monkeypatch.setattr(kernfs.Tree, "write_file", refuse)
+    with pytest.raises(CgmgrError, match="busy"):
+        group.add(sleeper.pid)
+
+    assert host.memberships(sleeper.pid) == before
+
+
+def test_a_process_that_is_not_there_is_refused(group: Group) -> None:
+    with pytest.raises(RequestError, match="there is no process 4194305"):
+        group.add(4194305)
