@@ -151,17 +151,18 @@ def run(options: UnshareOptions) -> int:
     Raises `KernelError` that says what could not be done; for the program itself its operation is
     "exec".
     """
+    after = _after(options)  # now, because a new user namespace hides who we were outside
     with _Helper(_outside_maps(options)) as maps, _Helper(_outside_files(options)) as files:
         _do(_before(options))
         maps.act()
         if options.fork:
-            return _fork(options, files)
+            return _fork(options, after, files)
         files.act()
-    return _become(options)
+    return _become(options, after)
 
 
-def _become(options: UnshareOptions) -> int:
-    _do(_after(options))
+def _become(options: UnshareOptions, after: list[Act]) -> int:
+    _do(after)
     program = options.program
     try:
         os.execvp(program[0], list(program))
@@ -291,7 +292,7 @@ def _write(path: str, text: str) -> Act:
     return f"write {text.strip()!r} > {path}", act
 
 
-def _fork(options: UnshareOptions, files: _Helper) -> int:
+def _fork(options: UnshareOptions, after: list[Act], files: _Helper) -> int:
     """Run the program in a child; a keyboard's signals are the child's business meanwhile."""
     report, theirs = os.pipe()
     before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -301,7 +302,7 @@ def _fork(options: UnshareOptions, files: _Helper) -> int:
         os.close(report)
         for number, action in before.items():
             signal.signal(number, action)
-        _live(options, parent, theirs)
+        _live(options, after, parent, theirs)
     os.close(theirs)
     try:
         # a pid namespace can be kept once it has a process (fs/nsfs, pidns_for_children_get)
@@ -322,7 +323,7 @@ def _fork(options: UnshareOptions, files: _Helper) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _live(options: UnshareOptions, parent: int, report: int) -> None:
+def _live(options: UnshareOptions, after: list[Act], parent: int, report: int) -> None:
     """The child: never returns.  What it could not do goes to the parent, through `report`."""
     try:
         if options.kill_child is not None:
@@ -330,7 +331,7 @@ def _live(options: UnshareOptions, parent: int, report: int) -> None:
             # in a new pid namespace the parent is 0, dead or alive
             if "pid" not in options.namespaces and os.getppid() != parent:
                 os._exit(STATUS_FAILED)
-        _become(options)
+        _become(options, after)
     except KernelError as error:
         os.write(report, _encoded(error))
     finally:
