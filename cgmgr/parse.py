@@ -92,8 +92,8 @@ def proc_cgroup(text: str) -> list[Membership]:
 
 
 def limit(text: str) -> int | Max:
-    """One number, or MAX for "max" and for what v1 prints instead (a new hugetlb group does so on v2
-    too)."""
+    """One number, or MAX for "max" and for what v1 prints instead (and a new hugetlb group on
+    v2)."""
     text = text.strip()
     if text == "max":
         return MAX

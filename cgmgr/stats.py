@@ -230,7 +230,6 @@ class Pressure(Record):
     cpu: PressureStats | None = None
     memory: PressureStats | None = None
     io: PressureStats | None = None
-    irq: PressureStats | None = None
 
 
 class Stats(Record):

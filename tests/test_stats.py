@@ -485,11 +485,11 @@ FULL = "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
 def test_pressure() -> None:
     some_line = PressureLine(avg10=1.5, avg60=0.0, avg300=0.0, total_usec=7)
     full_line = PressureLine(avg10=0.0, avg60=0.0, avg300=0.0, total_usec=0)
-    reader = Reader({"cpu.pressure": SOME, "io.pressure": SOME + FULL, "irq.pressure": FULL}.get)
+    reader = Reader({"cpu.pressure": SOME, "io.pressure": SOME + FULL, "memory.pressure": FULL}.get)
     assert pressure(reader) == Pressure(
         cpu=PressureStats(some=some_line),
         io=PressureStats(some=some_line, full=full_line),
-        irq=PressureStats(full=full_line),
+        memory=PressureStats(full=full_line),
     )
     assert reader.errors == []
 

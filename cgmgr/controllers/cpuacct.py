@@ -54,7 +54,7 @@ def stats(read: Reader, version: int, facts: Facts) -> CpuStats | None:
 
 
 def _from_nsec(values: Iterable[int] | None) -> tuple[int, ...] | None:
-    return None if values is None else tuple(value // 1000 for value in values)
+    return None if values is None else tuple([value // 1000 for value in values])
 
 
 def _from_ticks(value: int | None, ticks: int) -> int | None:

@@ -80,7 +80,8 @@ def stats(_read: Reader, _version: int, _facts: Facts) -> None:
 
 
 def _rows_v1(wanted: Table, scene: Scene) -> list[Row]:
-    parent = parse_list(scene.parent.get(LIST) or str(EVERYTHING))
+    above = scene.parent.get(LIST)  # empty is a group that may nothing
+    parent = Table() if above is None else parse_list(above)
     # a new group has what the group above has
     now = parent if scene.new else parse_list(scene.files.get(LIST) or "")
     _check_parent(wanted, parent, scene)

@@ -77,9 +77,12 @@ def explain(error: CgmgrError, row: Row, read: Read) -> CgmgrError:
 
 def stats(read: Reader, version: int, facts: Facts) -> HugetlbStats | None:
     one = _size_v1 if version == 1 else _size_v2
-    found = [one(read, size) for size in facts.hugepage_sizes]
-    sizes = tuple(size for size in found if size.usage_bytes is not None)
-    return HugetlbStats(sizes=sizes) if sizes else None
+    sizes: list[HugetlbSizeStats] = []
+    for size in facts.hugepage_sizes:
+        used = read(f"hugetlb.{size}.{USAGE[version]}", int)
+        if used is not None:  # else the controller is off here, and nothing else is to be had
+            sizes.append(one(read, size, used))
+    return HugetlbStats(sizes=tuple(sizes)) if sizes else None
 
 
 def _limit(base: str, size: str, value: int | Max, scene: Scene) -> list[Row]:
@@ -93,11 +96,11 @@ def _limit(base: str, size: str, value: int | Max, scene: Scene) -> list[Row]:
     return where_there(row, scene, why, neutral=isinstance(value, Max))
 
 
-def _size_v1(read: Reader, size: str) -> HugetlbSizeStats:
+def _size_v1(read: Reader, size: str, used: int) -> HugetlbSizeStats:
     base = f"hugetlb.{size}"
     return HugetlbSizeStats(
         size=size,
-        usage_bytes=read(f"{base}.usage_in_bytes", int),
+        usage_bytes=used,
         peak_bytes=read(f"{base}.max_usage_in_bytes", int),
         max_bytes=read(f"{base}.limit_in_bytes", parse.limit),
         events_max=read(f"{base}.failcnt", int),
@@ -107,11 +110,11 @@ def _size_v1(read: Reader, size: str) -> HugetlbSizeStats:
     )
 
 
-def _size_v2(read: Reader, size: str) -> HugetlbSizeStats:
+def _size_v2(read: Reader, size: str, used: int) -> HugetlbSizeStats:
     base = f"hugetlb.{size}"
     return HugetlbSizeStats(
         size=size,
-        usage_bytes=read(f"{base}.current", int),
+        usage_bytes=used,
         max_bytes=read(f"{base}.max", parse.limit),
         events_max=(read(f"{base}.events", parse.flat_keyed) or {}).get("max"),
         rsvd_usage_bytes=read(f"{base}.rsvd.current", int),

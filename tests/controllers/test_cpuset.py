@@ -149,5 +149,9 @@ def test_explain() -> None:
     assert isinstance(busy, GroupBusy)
     denied = cpuset.explain(NotDelegated("denied", errno=errno.EACCES), row, nothing)
     assert "the group above has not all these CPUs" in str(denied)
+    kind = row.replace(file="cpuset.cpus.partition", value="root")
+    assert (
+        str(cpuset.explain(NotDelegated("denied", errno=errno.EACCES), kind, nothing)) == "denied"
+    )
     other = KernelError("other", errno=errno.EIO)
     assert cpuset.explain(other, row, nothing) is other

@@ -45,6 +45,7 @@ def test_nothing_asked() -> None:
         ),
         pytest.param("c 1:3 rwm\nc 1:5 rwm", ask(NULL), ["c 1:5 rwm > devices.deny"], id="less"),
         pytest.param("c 1:3 rwm", ask(NULL), [], id="the-parent's"),
+        pytest.param("", ask(), [], id="nothing-already"),
         pytest.param(
             "c 1:* rwm",
             ask(NULL),
@@ -120,6 +121,18 @@ def test_to_a_default_of_allow_and_back() -> None:
         ("devices.allow", "c 1:3 rwm"),
     ]
     assert undone(rows, files)["devices.deny"] == "a *:* rwm"
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["new", "seen"])
+def test_anything_below_a_parent_that_may_nothing(fresh: bool) -> None:
+    parent = {"devices.list": ""}
+    scene = new(1, parent) if fresh else seen(1, parent, parent=parent)
+    with pytest.raises(RequestError, match="is allowed only: nothing"):
+        devices.rows(ask(NULL), scene)
+
+
+def test_a_parent_that_was_not_seen_may_everything() -> None:
+    assert written(devices.rows(ask(ALL, rule("-c 1:3 w")), new(1))) == ["c 1:3 w > devices.deny"]
 
 
 @pytest.mark.parametrize(
