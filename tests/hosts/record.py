@@ -1,8 +1,8 @@
 """Record what a Linux host shows of its cgroups, as one text file that tests can unpack.
 
 Law: this program stands alone, one file that can be carried to any host (hence its length).  It
-uses the standard library only, imports nothing of cgmgr (it must tell what the kernel says, not what
-our parsers make of it), and leaves the host as it was.
+uses the standard library only, imports nothing of cgmgr (it must tell what the kernel says, not
+what our parsers make of it), and leaves the host as it was.
 
     python3 record.py > NAME.tree          as root, on the host to be recorded
 
