@@ -79,8 +79,11 @@ def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 64
 
 
-def _decimal(text: str) -> tuple[int, int] | None:
-    """A plain non-negative decimal as digits over a power of ten: "1.25" is (125, 100)."""
+def parse_decimal(text: str) -> tuple[int, int] | None:
+    """A plain non-negative decimal as digits over a power of ten: "1.25" is (125, 100).
+
+    None for any other text, so that the caller can say what it wants instead.
+    """
     whole, _, fraction = text.partition(".")
     if not _digits(whole + fraction):
         return None
@@ -106,7 +109,7 @@ def parse_bytes(text: str, what: str = "size") -> int:
     letter, rest = suffix[:1], suffix[1:]
     if letter == "b":
         letter, rest = "", letter + rest
-    decimal = _decimal(number.removesuffix(" ") if suffix else number)
+    decimal = parse_decimal(number.removesuffix(" ") if suffix else number)
     if decimal is None or letter not in BYTE_POWERS or rest not in _ENDS[bool(letter)]:
         raise refuse(what, text, "write a size such as 512m, 1.5g or 64MiB")
     value = (decimal[0] << BYTE_POWERS[letter]) // decimal[1]
@@ -136,7 +139,7 @@ def parse_cpus_usec(text: str, period_us: int, what: str = "cpus") -> int:
     microsecond of quota is cut off.
     """
     numerator, slash, denominator = text.partition("/")
-    top, bottom = _decimal(numerator), _decimal(denominator if slash else "1")
+    top, bottom = parse_decimal(numerator), parse_decimal(denominator if slash else "1")
     if top is None or bottom is None or not bottom[0]:
         raise refuse(what, text, "write a number of CPUs such as 0.5 or 2")
     above, below = top[0] * bottom[1], top[1] * bottom[0]
@@ -148,12 +151,12 @@ def parse_cpus_usec(text: str, period_us: int, what: str = "cpus") -> int:
 def parse_duration_usec(text: str, what: str = "duration") -> int:
     """Microseconds from "250ms", "1m30s", "1.5h"; a bare number is seconds."""
     wanted = "write a duration such as 250ms, 10s or 1m30s"
-    total, rest = 0, text + "s" if _decimal(text) else text
+    total, rest = 0, text + "s" if parse_decimal(text) else text
     while rest:
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
         rest = rest[len(number) :]
         unit = next((pair for pair in DURATION_USEC if rest.startswith(pair[0])), None)
-        decimal = _decimal(number)
+        decimal = parse_decimal(number)
         if unit is None or decimal is None:
             raise refuse(what, text, wanted)
         total += decimal[0] * unit[1] // decimal[1]

@@ -61,9 +61,9 @@ def from_files(version: int, files: Mapping[str, str]) -> Resources:
 def _read(reader: Reader, file: str, text: str) -> Resources:
     try:
         return reader(text.strip())
-    except (ValueError, KeyError) as error:
-        if isinstance(error, RequestError):
-            raise
+    except RequestError:
+        raise
+    except (ValueError, LookupError, TypeError) as error:  # TypeError: a key without a field
         raise refuse(file, text, "that is not what the kernel writes there") from error
 
 

@@ -112,11 +112,11 @@ def quota_to_per_sec_usec(quota_us: int, period_us: int) -> int:
 
 
 def per_sec_usec_to_quota(per_sec_usec: int, period_us: int) -> int:
-    """The quota that systemd writes for CPUQuotaPerSecUSec (src/core/cgroup.c).
+    """The quota that systemd writes for CPUQuotaPerSecUSec, 1 ms at the least (src/core/cgroup.c).
 
     Rounding may have gone above what the kernel takes.
     """
-    return min(per_sec_usec * period_us // 1_000_000, QUOTA_MOST)
+    return min(max(per_sec_usec * period_us // 1_000_000, 1_000), QUOTA_MOST)
 
 
 def ids_to_mask(ids: Iterable[int]) -> bytes:

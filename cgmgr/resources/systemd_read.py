@@ -64,12 +64,12 @@ class _Reading:
         )
 
     def _bandwidth(self) -> dict[str, Any]:
-        """Quota and period; systemd makes a period longer that would have no 1 ms of quota."""
+        """Quota and period; systemd makes a period longer, up to 1 s, that has no 1 ms of quota."""
         period: int | None = self.cpu.get("period_us")
         if self.per_sec is None or self.per_sec >= INFINITY:
             return {"period_us": period, "quota_us": None if self.per_sec is None else MAX}
         usual = period or formulas.DEFAULT_PERIOD_US
-        longer = max(usual, 1_000_000_000 // max(self.per_sec, 1_000))
+        longer = min(max(usual, 1_000_000_000 // max(self.per_sec, 1)), 1_000_000)
         quota = formulas.per_sec_usec_to_quota(self.per_sec, longer)
         return {"period_us": longer if period or longer != usual else None, "quota_us": quota}
 

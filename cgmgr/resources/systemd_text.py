@@ -9,7 +9,15 @@ Source: systemd.resource-control(5), systemd.time(7), systemd.exec(5) for sizes.
 
 from __future__ import annotations
 
-from cgmgr.units import MAX_ID, MAX_U64, format_id_list, parse_id_list, parse_int, refuse
+from cgmgr.units import (
+    MAX_ID,
+    MAX_U64,
+    format_id_list,
+    parse_decimal,
+    parse_id_list,
+    parse_int,
+    refuse,
+)
 
 from .forms import spell_bytes
 from .formulas import ids_to_mask, mask_to_ids
@@ -69,20 +77,13 @@ def _known() -> str:
 
 def _size(text: str, name: str, base: int = 1_024) -> int:
     """A number with K, M, G, T, P or E; `base` is 1000 for rates (src/core/load-fragment.c)."""
-    letter = text[-1:].upper()
-    power = "BKMGTPE".find(letter) if letter else -1
-    number = text[:-1] if power >= 0 else text
-    whole, dot, fraction = number.partition(".")
     if "%" in text:
         raise refuse(name, text, "percentages of the host are not known here, give bytes")
-    digits = whole + fraction
-    if (
-        not (digits.isascii() and digits.isdigit() and whole)
-        or len(digits) > 40
-        or (dot and power < 1)
-    ):
+    power = "BKMGTPE".find(text[-1:].upper()) if text else -1
+    decimal = parse_decimal(text[:-1] if power >= 0 else text)
+    if decimal is None or (decimal[1] > 1 and power < 1):
         raise refuse(name, text, "write a size such as 512M or 1.5G, or infinity")
-    size: int = int(digits) * base ** max(power, 0) // 10 ** len(fraction)
+    size: int = decimal[0] * base ** max(power, 0) // decimal[1]
     if size > MAX_U64 >> 1:
         raise refuse(name, text, "more than the kernel counts (8 EiB)")
     return size
@@ -123,16 +124,16 @@ def _percent(text: str, name: str) -> int:
 
 
 def _span(text: str, name: str) -> int:
-    """One number and its unit, "100ms", or several, "1s 500ms"; a bare number is seconds."""
+    """A number and its unit, "100ms", or several, "1s 500ms"; a bare number is seconds."""
     if text in ("", "infinity"):
         return INFINITY
     total = 0
     for part in text.split():
         number = part.rstrip("abcdefghijklmnopqrstuvwxyzµμ")
-        unit = _SPANS.get(part[len(number) :])
-        if unit is None:
+        unit, decimal = _SPANS.get(part[len(number) :]), parse_decimal(number)
+        if unit is None or decimal is None:
             raise refuse(name, text, "write a time such as 100ms")
-        total += parse_int(number, name, 0, MAX_U64 >> 1) * unit
+        total += decimal[0] * unit // decimal[1]
     return total
 
 
