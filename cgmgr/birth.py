@@ -22,7 +22,7 @@ from cgmgr.errors import (
 )
 from cgmgr.plumbing import Plumbing
 from cgmgr.process import Ended, areadable, orphans, readable, reap
-from cgmgr.spawner import CLONE, DIRECTORY, EXEC, FAILED, JOIN, READY, RELEASE, STARTED
+from cgmgr.spawner import CLONE, DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RELEASE, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ RLIMITS: Final = range(16)
 SIGKILL: Final = 9
 #: how long the end of a process is waited for that nobody wants any more, in seconds
 ABANDON_S: Final = 1.0
+
+
+#: how far a start has come: the pid is known; it waits in its groups; it has executed or failed
+BORN: Final = "born"
+WAITING: Final = "waiting"
+OVER: Final = "over"
 
 
 class _CloneInto:
@@ -61,6 +67,7 @@ class Birth:
         self.over = False
         self.executed_ns = 0
         self.ended: Ended | None = None
+        self._held = False
         self._cloned_into = False
         self._plumbing = Plumbing(request)
         self._channel: _socket.socket | None = None
@@ -84,11 +91,12 @@ class Birth:
 
     # -- what the channel says
 
-    def wait(self, deadline: float | None, *, born: bool) -> None:
-        """Until its pid is known (`born`), or until it has executed or failed."""
-        while not self._hear(born):
+    def wait(self, deadline: float | None, until: str) -> None:
+        """Until it is `BORN`, `WAITING` (where held), or `OVER`; that comes first if it must."""
+        while not self._hear(until):
             left = None if deadline is None else deadline - time.monotonic()
-            if not readable(self._fileno(), left, only_end=not born):
+            if not readable(self._fileno(), left, only_end=until == OVER):
+                self._hear(until)
                 raise DeadlineExceeded(
                     f"process {self.pid} has not executed {self.name} in time",
                     operation="start",
@@ -97,14 +105,14 @@ class Birth:
                     hint=f"cat /proc/{self.pid}/wchan /proc/{self.pid}/cgroup",
                 )
 
-    async def await_(self, *, born: bool) -> None:
+    async def await_(self, until: str) -> None:
         """As `wait`, for asyncio."""
-        while not self._hear(born):
+        while not self._hear(until):
             await areadable(self._fileno())
 
-    def _hear(self, born: bool) -> bool:
+    def _hear(self, until: str) -> bool:
         """Take in what is there; whether it is enough."""
-        while not (self.over or (born and self.pidfd >= 0)):
+        while not (self.over or self._reached(until)):
             try:
                 message, fds = channel.receive(self._open(), linux.MSG_DONTWAIT)
             except BlockingIOError:
@@ -116,6 +124,9 @@ class Birth:
             self._take(message, fds)
         return True
 
+    def _reached(self, until: str) -> bool:
+        return self.pidfd >= 0 and (until == BORN or (until == WAITING and self._held))
+
     def _take(self, message: tuple[Any, ...] | None, fds: list[int]) -> None:
         if message is None:
             self.over = True
@@ -123,6 +134,8 @@ class Birth:
         elif message[0] == STARTED:
             self.pid, self._cloned_into = message[1:]
             self.pidfd = fds[0]
+        elif message[0] == HELD:
+            self._held = True
         elif message[0] == READY:
             self.floors = tuple(message[1])
         elif message[0] == FAILED:
@@ -163,7 +176,7 @@ class Birth:
 
     def abandon(self) -> None:
         """Nobody wants it any more: if there is a process, it ends, and leaves no zombie."""
-        self.wait(None, born=True)
+        self.wait(None, BORN)
         if self.pidfd >= 0:
             import signal
 
@@ -248,8 +261,7 @@ def encode(
         "cgroup_namespace": private_cgroups,
         "hold": request.hold,
         "cgroup": index(place.cgroup_fd),
-        # a held one is not known to be alive before it is released
-        "into": _clone_into.works and not request.hold,
+        "into": _clone_into.works,
         "procs": [index(fd) for fd in place.procs_fds],
         "reset": [index(fd) for fd in place.reset_fds],
         "here": index(streams.here),

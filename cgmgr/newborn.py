@@ -17,7 +17,7 @@ import time
 
 from cgmgr import linux
 from cgmgr.channel import close_all, receive, send
-from cgmgr.spawner import DIRECTORY, EXEC, FAILED, JOIN, READY, RLIMIT
+from cgmgr.spawner import DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RLIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Newborn:
         """Where held: until C says where else to go.  C gone means that N was never wanted."""
         if not self.request["hold"]:
             return
+        send(self.channel, (HELD,))
         message, fds = receive(self.channel)
         if message is None:
             os._exit(127)

@@ -100,7 +100,7 @@ class Process:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         self._birth.release(placement)
-        self._birth.wait(deadline, born=False)
+        self._birth.wait(deadline, "over")
         failure = self._birth.failure
         if failure is not None:
             self.wait_ended()

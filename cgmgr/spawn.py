@@ -13,7 +13,7 @@ import os
 import time
 
 from cgmgr import channel
-from cgmgr.birth import Birth
+from cgmgr.birth import OVER, WAITING, Birth
 from cgmgr.errors import RequestError
 from cgmgr.link import shutdown
 from cgmgr.plumbing import DEVNULL, PIPE, STDOUT
@@ -194,7 +194,7 @@ async def astart_as(kind: Callable[[Birth], P], request: SpawnRequest) -> P:
 
 def _wait(birth: Birth, deadline: float | None) -> Birth:
     try:
-        birth.wait(deadline, born=birth.request.hold)
+        birth.wait(deadline, WAITING if birth.request.hold else OVER)
     except BaseException:
         birth.abandon()
         raise
@@ -203,7 +203,7 @@ def _wait(birth: Birth, deadline: float | None) -> Birth:
 
 async def _await(birth: Birth) -> Birth:
     try:
-        await birth.await_(born=birth.request.hold)
+        await birth.await_(WAITING if birth.request.hold else OVER)
     except BaseException:
         birth.abandon()
         raise

@@ -10,12 +10,13 @@ other.  N is the new process: cloned with CLONE_PARENT, it is C's child, not S's
 
     1. REQUEST  C to S   what to start; descriptors: S's end of the channel, and all that N needs
     2. STARTED  S to C   N's pid and whether it was cloned into its cgroup2 group, with its pidfd
-    3. RELEASE  C to N   only where N is held: descriptors of more groups to join
-    4. READY    N to C   every group is joined, everything is set, the next thing is exec
-    5. FAILED   S or N   instead of 2, or of 4, or after it: stage, errno, detail, text; N ends
-    6. (end)             nobody holds the other end any more: N has executed, or N is dead
+    3. HELD     N to C   only where N is to be held: it is in its groups, and waits
+    4. RELEASE  C to N   then: descriptors of more groups to join
+    5. READY    N to C   every group is joined, everything is set, the next thing is exec
+    6. FAILED   S or N   instead of 2, 3 or 5, or after it: stage, errno, detail, text; N ends
+    7. (end)             nobody holds the other end any more: N has executed, or N is dead
 
-2 and 4 may arrive in either order; 6 without 4 and 5 is a death before exec.  S ends when C's end
+2 may arrive after 3 and 5; 7 without 5 and 6 is a death before exec.  S ends when C's end
 of its socket is closed.  N joins groups by writing 0, itself, into files that C opened; it runs no
 instruction of the payload before.
 
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 
 REQUEST: Final = "request"
 STARTED: Final = "started"
+HELD: Final = "held"
 RELEASE: Final = "release"
 READY: Final = "ready"
 FAILED: Final = "failed"

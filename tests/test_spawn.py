@@ -867,7 +867,7 @@ def test_a_start_has_a_deadline(no_more_children: None, tmp_path: Path) -> None:
     """A program on a FIFO is never executed: opening it waits for a writer."""
     held = start(SpawnRequest(argv=["true"], hold=True))
     with pytest.raises(DeadlineExceeded):
-        held._birth.wait(0.0, born=False)  # pyright: ignore[reportPrivateUsage]
+        held._birth.wait(0.0, birth.OVER)  # pyright: ignore[reportPrivateUsage]
     held.kill()
     held.wait_ended()
     held.close()

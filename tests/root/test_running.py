@@ -1,0 +1,315 @@
+"""Running commands in groups, and what is said of them, on the kernel that runs here."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cgmgr.errors import DeadlineExceeded, KernelError
+from cgmgr.group import Group
+from cgmgr.host import Host
+from cgmgr.manager import Manager
+from cgmgr.oom import Oom
+from cgmgr.result import Result
+from cgmgr.rundir import Rundir
+from cgmgr.running import Account, Run, apopen, popen
+from cgmgr.spawn import DEVNULL, PIPE, SpawnRequest, start
+
+MIB = 1 << 20
+PYTHON = (sys.executable, "-I", "-S", "-c")
+HOG = (*PYTHON, "x = b'x' * (96 << 20)")
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return Host.detect()
+
+
+@pytest.fixture
+def manager(host: Host, tmp_path: Path) -> Manager:
+    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+
+
+@pytest.fixture
+def name(run_token: str, request: pytest.FixtureRequest) -> str:
+    return f"/{run_token}/{request.node.name.split('[')[0][:40]}"
+
+
+@pytest.fixture
+def group(manager: Manager, name: str) -> Iterator[Group]:
+    with manager.create(name) as made:
+        yield made
+
+
+def run(group: Group, argv: Any, **options: Any) -> Result:
+    return group.run(argv, **options)
+
+
+def arun(group: Group, argv: Any, **options: Any) -> Result:
+    return asyncio.run(group.arun(argv, **options))
+
+
+both_ways = pytest.mark.parametrize("way", [run, arun])
+Way = Callable[..., Result]
+
+
+@both_ways
+def test_output_and_status(group: Group, way: Way) -> None:
+    result = way(group, ["sh", "-c", "cat; echo err >&2; exit 3"], input=b"in", capture=True)
+    assert (result.exit, result.signal, result.stdout, result.stderr) == (3, None, b"in", b"err\n")
+    assert (result.argv[0], result.group, result.timed_out) == ("sh", group.name, False)
+    assert (str(result), result.notes, result.output_cut) == ("exit 3", (), False)
+    assert result.wall_usec is not None
+    assert result.wall_usec > 0
+
+
+@both_ways
+def test_output_beyond_the_limit(group: Group, way: Way) -> None:
+    argv = ["head", "-c", "1000000", "/dev/zero"]
+    result = way(group, argv, capture=True, output_limit_bytes=10)
+    assert (result.exit, result.stdout, result.output_cut) == (0, bytes(10), True)
+
+
+@both_ways
+def test_what_cannot_be_executed_is_no_result(group: Group, way: Way) -> None:
+    with pytest.raises(KernelError) as caught:
+        way(group, ["/no/such/program"])
+    assert (caught.value.errno, caught.value.operation) == (errno.ENOENT, "exec")
+    assert group.pids() == []
+
+
+@both_ways
+def test_a_timeout_kills_all_that_is_there(group: Group, way: Way) -> None:
+    script = "echo begun; sleep 1000 & setsid sleep 1000 & wait"
+    result = way(group, ["sh", "-c", script], timeout=0.5, capture=True)
+    assert (result.timed_out, result.signal, result.stdout) == (True, 9, b"begun\n")
+    assert str(result) == "timed out after 0.5s"
+    assert group.pids(recursive=True) == []
+
+
+@both_ways
+def test_a_group_can_be_used_again_after_a_timeout(group: Group, way: Way) -> None:
+    assert way(group, ["sleep", "1000"], timeout=0.1).timed_out
+    assert str(way(group, ["true"])) == "exit 0"
+
+
+def test_cancelling_kills_all_that_is_there(group: Group) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(group.arun(["sh", "-c", "sleep 1000 & sleep 1000"]))
+        while len(group.pids()) < 3:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert group.pids() == []
+
+
+def test_an_interruption_kills_all_that_is_there(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cgmgr.streams.Pump.run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        group.run(["sleep", "1000"])
+    assert group.pids() == []
+
+
+@both_ways
+def test_a_frozen_group_is_not_waited_for_for_ever(group: Group, way: Way) -> None:
+    if group.host.v2 is None:
+        pytest.skip("no cgroup2 is mounted")
+    directory = group.at(group.host.v2.key)
+    directory.write("cgroup.freeze", "1")
+    try:
+        with pytest.raises(DeadlineExceeded):
+            way(group, ["true"], timeout=0.2)
+    finally:
+        directory.write("cgroup.freeze", "0")
+    group.wait_empty()
+
+
+# --- memory
+
+
+@both_ways
+def test_killed_by_its_memory_limit(manager: Manager, name: str, way: Way) -> None:
+    with manager.create(name, memory="24M", swap=0) as group:
+        result = way(group, HOG, stderr=DEVNULL)
+        where = group.paths[group.host.need("memory").key]
+        assert result.oom == Oom(kills=1, whose="own", limit_at=where, limit_bytes=24 * MIB)
+        assert result.signal == 9
+        assert result.peak_memory_bytes == 24 * MIB
+        assert result.peak_includes_start is None
+        assert str(result) == f"killed: memory limit 24MiB (peak 24.0MiB) in {name}"
+
+
+def test_survived_by_the_command(manager: Manager, name: str) -> None:
+    with manager.create(name, memory="24M", swap=0) as group:
+        result = group.run(["sh", "-c", f'{" ".join(PYTHON)} "{HOG[-1]}"; exit 0'])
+        assert str(result) == (
+            f"exit 0, and 1 process was killed: memory limit 24MiB (peak 24.0MiB) in {name}"
+        )
+
+
+def test_killed_from_elsewhere_is_no_oom(manager: Manager, name: str) -> None:
+    with manager.create(name, memory="24M", swap=0) as group:
+        assert run(group, HOG, stderr=DEVNULL).oom is not None
+        result = group.run(["sh", "-c", "kill -9 $$"])
+        assert str(result) == "killed by signal 9 (not by a memory limit)"
+
+
+def test_the_peak_is_the_payloads(group: Group) -> None:
+    """32 MiB are seen as such, and not the 96 MiB of a run before."""
+    large = group.run(HOG)
+    assert large.peak_memory_bytes is not None
+    assert large.peak_memory_bytes > 96 * MIB
+    small = group.run([*PYTHON, "x = b'x' * (32 << 20)"])
+    assert small.peak_memory_bytes is not None
+    assert 32 * MIB < small.peak_memory_bytes < 48 * MIB
+    assert small.peak_includes_start is None
+
+
+def test_a_peak_that_may_be_ours_is_said_to_be(group: Group) -> None:
+    """A command that uses less than what starts it."""
+    account = Account(group)
+    with account, account.placement() as place:
+        child = start(SpawnRequest(argv=["true"], placement=place))
+        with child:
+            ended = child.wait_ended()
+        floor = (1 << 40,)
+        result = account.result(Run(argv=("true",), ended=ended, floors=floor))
+        assert result.peak_includes_start == result.peak_memory_bytes
+        never = account.result(Run(argv=("true",), ended=ended, floors=None))
+        assert never.peak_includes_start == never.peak_memory_bytes
+        low = account.result(Run(argv=("true",), ended=ended, floors=(-(1 << 40),)))
+        assert low.peak_includes_start is None
+
+
+# --- the other figures
+
+
+def test_cpu_time_and_throttling(manager: Manager, name: str) -> None:
+    burn = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    with manager.create(name, cpus=0.25) as group:
+        result = group.run([*PYTHON, burn])
+        assert result.cpu_usage_usec is not None
+        assert 290_000 < result.cpu_usage_usec < 2_000_000
+        assert result.nr_throttled
+        assert result.throttled_usec
+        again = group.run(["true"])
+        assert again.cpu_usage_usec is not None
+        assert again.cpu_usage_usec < 290_000, "what was before does not count"
+        assert again.stats.cpu is not None
+        assert (again.stats.cpu.usage_usec or 0) > 290_000, "the group's own record has it all"
+
+
+def test_refused_forks(manager: Manager, name: str) -> None:
+    with manager.create(name, pids=2) as group:
+        script = "sleep 1000 & p=$!; (true & wait) ; kill $p"
+        result = group.run(["sh", "-c", script], stderr=DEVNULL)
+        assert result.pids_refused
+        assert result.peak_pids in (2, None)
+
+
+def test_bytes_to_a_disk(group: Group, tmp_path: Path) -> None:
+    before = group.stats()
+    if before.io is None:
+        pytest.skip("no io controller")
+    target = tmp_path / "file"
+    argv = ["dd", "if=/dev/zero", f"of={target}", "bs=1M", "count=4", "oflag=direct"]
+    result = group.run(argv, stderr=DEVNULL)
+    if result.exit != 0:
+        pytest.skip("no direct IO here")
+    assert result.io_write_bytes is not None
+    if os.stat(target).st_dev >> 8 == 0:  # noqa: PTH116
+        pytest.skip("the file system has no disk of its own")
+    assert result.io_write_bytes >= 4 * MIB
+
+
+def test_what_is_left_in_the_group_is_a_note(group: Group) -> None:
+    result = group.run(["sh", "-c", "sleep 1000 & exit 0"])
+    assert result.notes == ("1 process left in the group",)
+    result = group.run(["true"])
+    assert result.notes == ("1 process in the group before",)
+
+
+def test_a_group_that_vanishes_meanwhile(manager: Manager, name: str) -> None:
+    group = manager.create(name)
+    child = popen(group, ["cat"], stdin=PIPE)
+    with child:
+        group.delete()
+        group.close()
+        result = child.result()
+    assert (result.signal, result.oom, result.oom_known) == (9, None, False)
+    assert str(result) == "killed by signal 9"
+    assert result.cpu_usage_usec is None
+    assert any("the group was gone" in note for note in result.notes)
+
+
+# --- popen
+
+
+def test_popen_has_a_result(group: Group) -> None:
+    with popen(group, ["sh", "-c", "read x; exit $x"], stdin=PIPE) as child:
+        assert child.stdin is not None
+        with pytest.raises(DeadlineExceeded):
+            child.result(timeout=0)
+        child.stdin.write(b"4\n")
+        child.stdin.close()
+        result = child.result()
+    assert str(result) == "exit 4"
+
+
+def test_apopen_has_a_result(group: Group) -> None:
+    async def main() -> Result:
+        child = await apopen(group, ["sh", "-c", "exit 4"])
+        with child:
+            return await child.aresult()
+
+    assert str(asyncio.run(main())) == "exit 4"
+
+
+def test_many_threads_run_in_groups_of_their_own(manager: Manager, name: str) -> None:
+    results: dict[int, Result] = {}
+
+    def work(number: int) -> None:
+        with manager.create(f"{name}/{number}") as group:
+            results[number] = group.run(
+                ["sh", "-c", f"cat /proc/self/cgroup; exit {number}"], capture=True
+            )
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {number: result.exit for number, result in results.items()} == {n: n for n in range(6)}
+    for number, result in results.items():
+        assert f"{name}/{number}\n".encode() in (result.stdout or b"")
+
+
+def test_no_descriptor_is_left_with_us(group: Group) -> None:
+    def cycle() -> None:
+        group.run(["true"], capture=True, input=b"x")
+        with popen(group, ["true"]) as child:
+            child.wait()
+        with pytest.raises(KernelError):
+            group.run(["/no/such/program"], capture=True)
+
+    cycle()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        cycle()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
