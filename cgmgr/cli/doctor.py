@@ -23,10 +23,10 @@ def doctor(json: Json = False) -> None:
     size = max(len(finding.subject) for finding in findings)
     for finding in findings:
         first = f"{finding.level:<4}  {finding.subject:<{size}}  "
-        if len(first) > width // 2:
-            first = f"{finding.level:<4}  {finding.subject}: "
-        indent = " " * min(len(first), 6)
-        for line in output.wrapped(finding.text, width, first, " " * min(len(first), size + 8)):
+        indent = " " * len(first)
+        if width < 60:
+            first, indent = f"{finding.level:<4}  {finding.subject}: ", " " * 6
+        for line in output.wrapped(finding.text, width, first, indent):
             print(line)
-        for line in (finding.fix or "").splitlines():
-            print(f"{indent}{line}")
+        for line in (finding.fix or "").splitlines():  # to be pasted: never folded
+            print(f"      {line}")

@@ -81,6 +81,8 @@ class Foreground:
         self._child = child
         if self.timeout_s is not None:
             signal.setitimer(signal.ITIMER_REAL, max(self.timeout_s, 0.000_001))
+        if self.pending is not None:  # it came after the last look, before the child was known
+            self._forward(child, self.pending)
 
     def finish(self) -> None:
         """The child has ended; what comes now would only keep us from cleaning up."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
 
-from cgmgr.errors import GroupBusy
+from cgmgr.errors import GroupBusy, NoSuchGroup
 
 from .options import DryRun, Timeout
 
@@ -31,16 +32,19 @@ def rm(
     limit = settings.seconds(timeout)
     manager = groups.manager()
     for name in names:
-        group = manager.open(name)
-        try:
+        with groups.opened(name, manager) as group:
             if not force:
                 _refuse_populated(group)
             if dry_run:
                 print("\n".join(groups.removal(group)))
-            else:
-                group.delete(limit)
-        finally:
-            group.close()
+                continue
+            if force:
+                group.kill(timeout=limit)
+            top = group.name
+        for below in reversed(list(groups.below(manager, top))):
+            # removing the last one below may have removed one that was there only for it
+            with contextlib.suppress(NoSuchGroup):
+                manager.open(below).delete(limit, kill=force)
 
 
 def _refuse_populated(group: Group) -> None:

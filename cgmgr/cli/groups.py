@@ -44,6 +44,7 @@ def collect(manager: Manager) -> tuple[list[str], list[tuple[str, str]]]:
     # groups first: their processes hold the containers' directories
     groups = manager.gc()
     removed = [f"group {name}" for name in groups.removed]
+    removed += [f"record {line}" for line in groups.swept]
     failed = [(f"group {name}", reason) for name, reason in groups.failed]
     try:
         containers = collect_containers(Containers(manager.rundir.root), DEFAULT_STORE)
@@ -92,9 +93,9 @@ def _of_container(manager: Manager, name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def opened(name: str) -> Generator[Group]:
+def opened(name: str, where: Manager | None = None) -> Generator[Group]:
     """The group, or container's group, of that name, for as long as a command looks at it."""
-    group = find(manager(), name)
+    group = find(where if where is not None else manager(), name)
     try:
         yield group
     finally:

@@ -16,7 +16,12 @@ from cgmgr.units import Max
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any, Final
+    from typing import Any, Final, cast
+else:
+
+    def cast(_kind: object, value: object) -> object:
+        return value
+
 
 #: what a line may be where nothing says how wide it is: into a file or a pipe
 UNLIMITED: Final = 10_000
@@ -93,8 +98,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Max):
         return str(value)
     if isinstance(value, list | tuple):
-        several: Sequence[Any] = value
-        return [plain(entry) for entry in several]
+        return [plain(entry) for entry in cast("Sequence[Any]", value)]
     if hasattr(value, "items"):
         entries: Mapping[Any, Any] = value
         return {str(key): plain(entry) for key, entry in entries.items()}

@@ -386,6 +386,15 @@ def test_signals_go_to_the_child_then_nowhere() -> None:
     assert child.got == [signal.SIGTERM, signal.SIGINT]
 
 
+def test_a_signal_between_start_and_follow_is_passed_on() -> None:
+    child = Child(os.getpid())
+    with foreground.Foreground() as held:
+        signal.raise_signal(signal.SIGTERM)
+        held.follow(child, first=False)
+
+    assert child.got == [signal.SIGTERM]
+
+
 def test_process_1_is_killed_by_what_it_has_no_handler_for() -> None:
     child = Child(os.getpid())  # which catches SIGINT and SIGTERM while a Foreground is entered
     with foreground.Foreground() as held:

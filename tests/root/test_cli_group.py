@@ -1,0 +1,443 @@
+"""`cgmgr group` and the other commands on this kernel."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cgmgr as package
+from tests.cli.command import PROGRAM, cgmgr, directories, left, started
+
+EAT = "x = bytearray(200 << 20)"
+
+
+@pytest.fixture
+def name(run_token: str) -> Iterator[str]:
+    """A group's name; nothing of it is left afterwards, whatever the test did."""
+    chosen = f"{run_token}-g"
+    yield chosen
+    if left(chosen):
+        cgmgr("group", "rm", "-f", chosen)
+    assert left(chosen) == []
+
+
+@pytest.fixture
+def group(name: str) -> str:
+    """A group with limits."""
+    made = cgmgr("group", "create", name, "memory=64M", "swap=0", "cpus=0.5", "pids=50")
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    return name
+
+
+def held(group: str, file: str) -> str:
+    (path,) = [folder / file for folder in directories(group) if (folder / file).exists()]
+    return path.read_text().strip()
+
+
+def enter(group: str, pid: int) -> None:
+    for folder in directories(group):
+        (folder / "cgroup.procs").write_text(str(pid))
+
+
+@pytest.fixture
+def sleeper(group: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in the group."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        enter(group, process.pid)
+        yield process
+        process.kill()
+
+
+def test_created_and_removed(group: str) -> None:
+    assert held(group, "pids.max") == "50"
+
+    removed = cgmgr("group", "rm", group)
+
+    assert (removed.returncode, removed.stdout, removed.stderr) == (0, "", "")
+    assert left(group) == []
+
+
+def test_settings_are_asked_held_and_used(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
+    lines = cgmgr("group", "get", group).stdout.splitlines()
+
+    assert lines[0] == f"/cgmgr/{group}: thawed, 1 process, driver cgroupfs"
+    assert lines[1].split() == ["SETTING", "ASKED", "HELD", "USED"]
+    rows = {line.split()[0]: line.split()[1:3] for line in lines[2:6]}
+    assert rows["memory"] == ["64M", "64M"]
+    assert rows["cpus"] == ["0.5", "0.5"]
+    assert rows["pids"] == ["50", "50"]
+    assert not any(line.startswith("!") for line in lines)
+    assert sleeper.poll() is None
+
+
+def test_settings_for_programs(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
+    shown = json.loads(cgmgr("group", "get", group, "memory", "cpus", "--json").stdout)
+
+    assert shown["name"] == f"/cgmgr/{group}"
+    assert shown["processes"] == [sleeper.pid]
+    assert shown["asked"] == {"memory": "64M", "cpus": "0.5"}
+    assert shown["held"] == {"memory": 64 << 20, "cpus": 0.5}
+    assert shown["drift"] == []
+    assert shown["use"]["pids"] == {"current": 1, "peak": 1, "max": 50, "events_max": 0}
+
+
+def test_what_somebody_else_changed_is_marked(group: str) -> None:
+    (path,) = [folder / "pids.max" for folder in directories(group) if "pids" in str(folder)]
+    path.write_text("7")
+
+    ended = cgmgr("group", "get", group, "pids")
+
+    assert f"! {path} holds 7, asked was 50" in ended.stdout
+    assert ["pids", "50", "!", "7"] in [line.split()[:4] for line in ended.stdout.splitlines()]
+    assert json.loads(cgmgr("group", "get", group, "--json").stdout)["drift"] == [
+        {"path": str(path), "asked": "50", "held": "7"}
+    ]
+
+
+def test_settings_are_changed_together_or_not_at_all(group: str) -> None:
+    assert cgmgr("group", "set", group, "pids=60", "memory=128M").returncode == 0
+    assert held(group, "pids.max") == "60"
+
+    ended = cgmgr("group", "set", group, "pids=70", "rdma=mlx=hca_handle:1")
+
+    assert ended.returncode == 1
+    assert "the rdma controller is not available" in ended.stderr
+    assert held(group, "pids.max") == "60"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("memory=12Q", "invalid memory '12Q'"),
+        ("memory=0", "memory"),
+        ("memroy=1M", "did you mean 'memory'?"),
+        ("memory", "write WORD=VALUE"),
+        ("memory=", "invalid memory ''"),
+        ("memory=1M memory=2M", "memory is said twice"),
+        ("cpus=-1", "invalid cpus '-1'"),
+        ("cpus=4000", "4000 cpus are more than there are"),
+        ("cpuset=4000", "this machine has CPUs"),
+        ("cpuset=x", "invalid cpuset 'x'"),
+        ("pids=0", "pids"),
+        ("io_rbps=/dev/nope=1M", "/dev/nope"),
+        ("cgroup.kill=1", "a setting, not an act"),
+    ],
+)
+def test_bad_settings_are_named_and_nothing_is_changed(
+    group: str, words: str, message: str
+) -> None:
+    ended = cgmgr("group", "set", group, *words.split())
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("cgmgr: ")
+    assert message in ended.stderr
+    assert held(group, "pids.max") == "50"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ("group set", 2, "missing argument"),
+        ("group set x", 2, "missing argument"),
+        ("group nope", 2, "nope"),
+        ("group rm", 2, "missing argument"),
+        ("group ls --jsno", 2, "--jsno"),
+        ("group freeze x --timeout", 2, "--timeout"),
+        ("group freeze /no-such-group --timeout soon", 1, "invalid timeout 'soon'"),
+        ("group get /no-such-group", 1, "there is no group /no-such-group"),
+        ("group rm /no-such-group", 1, "there is no group /no-such-group"),
+        ("group tree /no-such-group", 1, "there is no group /no-such-group"),
+        ("group kill /no-such-group -s NOPE", 1, "unknown signal 'NOPE'"),
+        ("group create /", 1, "the root is not a group of ours"),
+        ("group create a/../b", 1, ".."),
+        (f"group create {'x' * 300}", 1, "x" * 20),
+        ("group run", 125, "no group"),
+        ("group run /no-such-group true", 125, "there is no group"),
+        ("group run --temp", 125, "no command"),
+        ("group run --temp memory=1Q true", 125, "invalid memory '1Q'"),
+        ("group run --nope x true", 125, "--nope"),
+        ("nope", 2, "nope"),
+        ("--nope", 2, "--nope"),
+        ("doctor --nope", 2, "--nope"),
+    ],
+)
+def test_bad_words_are_named(words: str, status: int, message: str) -> None:
+    ended = cgmgr(*words.split())
+
+    assert ended.returncode == status
+    assert ended.stderr.startswith("cgmgr: ")
+    assert message.lower() in ended.stderr.lower()
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_name_in_use_is_refused(group: str) -> None:
+    ended = cgmgr("group", "create", group)
+
+    assert ended.returncode == 1
+    assert f"group /cgmgr/{group} exists already" in ended.stderr
+
+
+def test_a_limit_below_use_is_refused(group: str) -> None:
+    script = "x = bytearray(40 << 20); print('ready', flush=True); input()"
+    with subprocess.Popen(
+        [PROGRAM, "group", "run", group, "--", "python3", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        ended = cgmgr("group", "set", group, "memory=8M")
+        assert ended.returncode == 1
+        assert "memory" in ended.stderr
+        running.communicate("\n")
+    assert json.loads(cgmgr("group", "get", group, "--json").stdout)["held"]["memory"] == 64 << 20
+
+
+def test_listed(group: str) -> None:
+    rows = {row["name"]: row for row in json.loads(cgmgr("group", "ls", "--json").stdout)}
+    lines = cgmgr("group", "ls").stdout.splitlines()
+
+    row = rows[f"/cgmgr/{group}"]
+    assert row["asked"] == {"memory": "64M", "swap": "0", "pids": "50", "cpus": "0.5"}
+    assert (row["state"], row["processes"], row["driver"]) == ("thawed", 0, "cgroupfs")
+    assert isinstance(row["memory_bytes"], int)
+    assert lines[0].split()[0] == "NAME"
+    assert any(line.startswith(f"/cgmgr/{group} ") for line in lines)
+
+
+def test_tree_shows_who_is_in_there(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
+    assert cgmgr("group", "create", f"{group}/below", "pids=5").returncode == 0
+
+    lines = cgmgr("group", "tree", group).stdout.splitlines()
+
+    assert lines[0] == f"/cgmgr/{group}"
+    assert "of 64MiB" in lines[1]
+    assert "at most 0.5 cpus" in lines[1]
+    (member,) = [line for line in lines if "sleep 60" in line]
+    words = member.replace("|", " ").split()
+    assert words[:2] == [str(sleeper.pid), "root"]
+    assert words[2].endswith("%")
+    assert words[3].endswith("iB")
+    assert any("- below" in line for line in lines)
+    assert "tasks 0 of 5" in lines[-1]
+
+    bare = cgmgr("group", "tree", group, "--no-processes").stdout
+    assert "sleep" not in bare
+
+
+def test_nothing_is_wider_than_the_terminal(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
+    narrow = {"COLUMNS": "40"}
+    for words in (["tree", group], ["ls"]):
+        shown = cgmgr("group", *words, environ=narrow).stdout
+        assert max(len(line) for line in shown.splitlines()) <= 40
+    assert sleeper.poll() is None
+
+
+def test_frozen_and_thawed(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
+    assert cgmgr("group", "freeze", group).returncode == 0
+    assert cgmgr("group", "get", group).stdout.startswith(f"/cgmgr/{group}: frozen")
+    assert "frozen" in cgmgr("group", "tree", group).stdout
+    assert cgmgr("group", "thaw", group).returncode == 0
+    assert cgmgr("group", "get", group).stdout.startswith(f"/cgmgr/{group}: thawed")
+    assert sleeper.poll() is None
+
+
+def test_killed(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
+    assert cgmgr("group", "kill", "-s", "TERM", group).returncode == 0
+    assert sleeper.wait(30) == -signal.SIGTERM
+    with subprocess.Popen(["sleep", "60"]) as other:
+        enter(group, other.pid)
+        # its parent takes its exit status only afterwards; a zombie is no process of the group
+        assert cgmgr("group", "kill", group).returncode == 0
+        assert other.wait(30) == -signal.SIGKILL
+
+
+def test_a_group_with_processes_stays_unless_told(
+    group: str, sleeper: "subprocess.Popen[bytes]"
+) -> None:
+    ended = cgmgr("group", "rm", group)
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"cgmgr: group /cgmgr/{group} holds a process\nhint: cgmgr group rm -f /cgmgr/{group}\n"
+    )
+    assert sleeper.poll() is None
+
+    assert cgmgr("group", "rm", "-f", group).returncode == 0
+    assert sleeper.wait(30) == -signal.SIGKILL
+    assert left(group) == []
+
+
+def test_dry_runs_change_nothing(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
+    other = f"{group}-other"
+    said = {
+        words: cgmgr("group", *words.split(), "--dry-run").stdout.splitlines()
+        for words in (
+            f"create {other} memory=64M pids=3",
+            f"set {group} memory=32M",
+            f"freeze {group}",
+            f"thaw {group}",
+            f"kill {group}",
+            f"rm -f {group}",
+        )
+    }
+
+    create, change, freeze, thaw, kill, remove = said.values()
+    assert any(line.startswith("mkdir ") and line.endswith(other) for line in create)
+    assert any(line.startswith("write 3 > ") and line.endswith("pids.max") for line in create)
+    assert any("(was 67108864)" in line for line in change)
+    assert len(freeze) == 1
+    assert freeze[0].startswith("write FROZEN > " if "freezer" in freeze[0] else "write 1 > ")
+    assert thaw
+    assert kill == [f"kill -KILL {sleeper.pid}"]
+    assert remove[0] == kill[0]
+    assert any(line.startswith("rmdir ") for line in remove)
+    assert left(other) == []
+    assert held(group, "pids.max") == "50"
+    assert sleeper.poll() is None
+    assert "thawed" in cgmgr("group", "get", group).stdout
+
+
+# -- run
+
+
+def test_a_command_runs_in_the_group(group: str) -> None:
+    ended = cgmgr(
+        "group", "run", group, "pids=40", "--", "sh", "-c", "cat /proc/self/cgroup; exit 3"
+    )
+
+    assert ended.returncode == 3
+    places = {line.rpartition(":")[2] for line in ended.stdout.splitlines()}
+    assert places == {f"/cgmgr/{group}"}
+    assert held(group, "pids.max") == "40"
+
+
+def test_a_group_for_one_command() -> None:
+    ended = cgmgr(
+        "group", "run", "--temp", "pids=40", "sh", "-c", "cat /proc/self/cgroup | tail -1"
+    )
+
+    place = ended.stdout.strip().rpartition(":")[2]
+    assert place.startswith("/cgmgr/")
+    assert left(place.rpartition("/")[2]) == []
+
+
+def test_how_it_ended_is_told(group: str) -> None:
+    ended = cgmgr("group", "run", "--result=json", group, "python3", "-c", EAT)
+
+    result = json.loads(ended.stderr)
+    assert ended.returncode == 137
+    assert result["verdict"].startswith("killed: memory limit 64MiB (peak 6")
+    assert result["signal"] == signal.SIGKILL
+    assert result["cpu_usage_usec"] > 0
+
+    text = cgmgr("group", "run", "--result", "text", group, "true").stderr.splitlines()
+    assert text[0] == "exit 0"
+    assert {line.split()[0] for line in text[1:]} >= {"time", "cpu", "memory", "tasks"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "message"),
+    [
+        (["no-such-command"], 127, "no-such-command: no such file or directory"),
+        (["/etc/passwd"], 126, "/etc/passwd: permission denied"),
+        (["sh", "-c", "kill -SEGV $$"], 139, ""),
+    ],
+    ids=str,
+)
+def test_its_exit_status(argv: list[str], status: int, message: str) -> None:
+    ended = cgmgr("group", "run", "--temp", *argv)
+
+    assert ended.returncode == status
+    assert message in ended.stderr
+
+
+def test_a_timeout_kills_all_of_it(group: str) -> None:
+    ended = cgmgr("group", "run", "--timeout=100ms", group, "sh", "-c", "sleep 60 & sleep 60")
+
+    assert ended.returncode == 124
+    assert json.loads(cgmgr("group", "get", group, "--json").stdout)["processes"] == []
+
+
+def test_signals_are_the_commands(group: str) -> None:
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    with started("group", "run", group, "sh", "-c", script) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        running.terminate()
+        assert running.wait(30) == 9
+
+
+def test_a_dry_run_of_a_command() -> None:
+    lines = cgmgr("group", "run", "--temp", "--dry-run", "pids=40", "true").stdout.splitlines()
+
+    assert any(line.startswith("write 40 > ") for line in lines)
+    assert lines[-1] == "exec true"
+
+
+# -- the others
+
+
+def test_version_and_help() -> None:
+    version = cgmgr("--version").stdout
+    assert version == f"cgmgr {package.__version__}\n"
+    assert cgmgr("help", "group", "set").stdout == cgmgr("group", "set", "--help").stdout
+    assert cgmgr("help", "run").stdout == cgmgr("run", "--help").stdout
+    bare = cgmgr()
+    assert bare.returncode == 0
+    assert bare.stdout == cgmgr("--help").stdout
+    for command in ("run", "group", "doctor", "gc", "unshare"):
+        assert f"  {command} " in bare.stdout
+
+
+def test_doctor() -> None:
+    ended = cgmgr("doctor")
+    findings = json.loads(cgmgr("doctor", "--json").stdout)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert {finding["level"] for finding in findings} <= {"ok", "note", "no"}
+    subjects = [finding["subject"] for finding in findings]
+    assert {"hierarchy", "memory", "cpu", "pids", "io"} <= set(subjects)
+    for finding in findings:
+        assert finding["text"].split()[0] in ended.stdout
+        assert set(finding) == {"subject", "level", "text", "fix"}
+    narrow = cgmgr("doctor", environ={"COLUMNS": "40"}).stdout.splitlines()
+    fixes = {line for f in findings for line in (f["fix"] or "").splitlines()}
+    for line in narrow:
+        assert len(line) <= 40 or line.strip() in fixes, "what is to be pasted stays whole"
+
+
+@pytest.mark.parametrize(
+    "words", [["doctor"], ["run", "--help"], ["group", "ls", "--json"]], ids=str
+)
+def test_a_closed_pipe_is_no_error(words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [PROGRAM, *words], check=False, stdout=write, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(write)
+
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_as_a_module() -> None:
+    import sys
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "cgmgr", "--version"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path("/"),
+        timeout=60,
+    )
+
+    assert ended.stdout == f"cgmgr {package.__version__}\n"
