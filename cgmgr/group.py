@@ -253,21 +253,23 @@ class Group:
         """Return once no process is left; `DeadlineExceeded` otherwise."""
         members.wait_empty(self.everywhere(), time.monotonic() + timeout)
 
-    def delete(self, timeout: float = TIMEOUT_S) -> None:
+    def delete(self, timeout: float = TIMEOUT_S, *, kill: bool = True) -> None:
         """Kill what is in it, and remove it from every hierarchy, with its record.
 
-        Raises `DeadlineExceeded` or `GroupBusy` when something cannot be killed; the group is then
-        still recorded, and can be deleted again.
+        Raises `DeadlineExceeded` or `GroupBusy` when something cannot be killed, or without `kill`
+        when there is a process; the group is then still recorded, and can be deleted again.
         """
         with self._lock():
-            self.delete_locked(timeout)
+            self.delete_locked(timeout, kill=kill)
         prune(self.host, self._rundir, self.name)
 
-    def delete_locked(self, timeout: float = TIMEOUT_S) -> None:
+    def delete_locked(self, timeout: float = TIMEOUT_S, *, kill: bool = True) -> None:
         """As `delete`, for whoever holds the group's lock already; the groups above stay."""
         try:
             self._remove()
         except GroupBusy:
+            if not kill:
+                raise
             members.kill_all(self._there(), time.monotonic() + timeout)
             self._remove()
         self.close()
