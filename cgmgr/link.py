@@ -14,7 +14,7 @@ import errno
 import os
 import sys
 
-from cgmgr import channel
+from cgmgr import channel, interpreter
 from cgmgr.errors import HostError, KernelError, kernel_error
 from cgmgr.spawner import CONTROL_FD, REQUEST
 
@@ -214,14 +214,21 @@ def _boot(control: int) -> int:
         (os.POSIX_SPAWN_DUP2, 0, 2),
     ]
     every_signal = _signal.valid_signals()
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-I", "-S", SCRIPT],
-        {key: value for key, value in os.environ.items() if key == "LD_LIBRARY_PATH"},
-        file_actions=actions,
-        setsigmask=every_signal,
-        setsigdef=every_signal - {_signal.SIGKILL, _signal.SIGSTOP},
-    )
+    program, mounts = interpreter.program(CONTROL_FD + 2)
+    # it closes what it has above CONTROL_FD once it runs, and is loaded by then
+    actions.append((os.POSIX_SPAWN_DUP2, mounts, CONTROL_FD + 1))
+    try:
+        return os.posix_spawn(
+            f"/proc/self/fd/{program}",
+            [sys.executable, "-I", "-S", SCRIPT],
+            {key: value for key, value in os.environ.items() if key == "LD_LIBRARY_PATH"},
+            file_actions=actions,
+            setsigmask=every_signal,
+            setsigdef=every_signal - {_signal.SIGKILL, _signal.SIGSTOP},
+        )
+    finally:
+        os.close(program)
+        os.close(mounts)
 
 
 def _read(path: str) -> str:

@@ -79,6 +79,7 @@ def _live(data: bytes, channel: _socket.socket, peaks: Sequence[int]) -> NoRetur
     # (CVE-2016-9962); and all that is open now is closed by exec.
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     linux.close_range(3, flags=linux.CLOSE_RANGE_CLOEXEC)
+    _protect_interpreter()
     planned, program = decode(data, KINDS)
     if program.die_with_launcher:
         _die_with_launcher()
@@ -91,6 +92,13 @@ def _live(data: bytes, channel: _socket.socket, peaks: Sequence[int]) -> NoRetur
         os._exit(STATUS_FAILED)
     send(channel, (EXECUTES, [_reset(fd) for fd in peaks]))
     _execute(program)
+
+
+def _protect_interpreter() -> None:
+    """What /proc/self/exe means here must not be writable (see `cgmgr.interpreter`)."""
+    if os.access("/proc/self/exe", os.W_OK):
+        words = "its file could be overwritten from inside: copying its mount was not allowed"
+        raise Failed("protect the interpreter", OSError(errno.EPERM, words))
 
 
 def _die_with_launcher() -> None:

@@ -19,7 +19,7 @@ from cgmgr.runtime.spec import Ulimit
 from cgmgr.runtime.volumes import Tmpfs, parse_tmpfs, parse_volume
 from tests.leaks import mounts
 
-from .containers import Lab, tiny_root
+from .containers import Lab, tiny_root, tmpfs
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_what_the_kernel_refuses_is_said(lab: Lab, fields: dict[str, Any]) -> No
 def test_what_it_writes_is_in_upper_and_nowhere_else(lab: Lab) -> None:
     marker = Path(f"/{lab.token}-marker")
     before = mounts()
-    script = f"echo text > {marker}; rm /etc/hostname 2>/dev/null; kill -STOP $$; read x"
+    script = f"echo text > {marker}; exec sleep 1000"
     with (
         lab.streams() as (streams, _),
         Container.create(lab.request("sh", "-c", script), lab.launch(**streams)) as container,
@@ -325,11 +325,8 @@ def test_volumes(lab: Lab, tmp_path: Path) -> None:
 def test_a_read_only_volume_is_so_all_the_way_down(lab: Lab, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "below").mkdir(parents=True)
-    os.system(f"mount -t tmpfs none {source}/below")
-    try:
+    with tmpfs(source / "below"):
         said = lab.sh("touch /v/below/x", volumes=(parse_volume(f"{source}:/v:ro"),))
-    finally:
-        os.system(f"umount {source}/below")
 
     assert "Read-only" in said.err
 
@@ -448,15 +445,12 @@ def test_a_request_that_cannot_be_leaves_nothing(lab: Lab, tmp_path: Path) -> No
 
 def test_a_full_disk(lab: Lab, tmp_path: Path) -> None:
     lab.store.mkdir()
-    os.system(f"mount -t tmpfs -o size=4k,nr_inodes=4,mode=700 none {lab.store}")
-    try:
+    with tmpfs(lab.store, "size=4k", "nr_inodes=4", "mode=700"):
         with pytest.raises(KernelError) as caught:
             lab.run("true")
         assert caught.value.errno == errno.ENOSPC
         assert "df" in (caught.value.hint or "")
         assert list(lab.store.iterdir()) == []
-    finally:
-        os.system(f"umount {lab.store}")
     assert lab.left() == []
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cgmgr import linux
+from cgmgr import interpreter, linux, spawn
 from cgmgr.errors import KernelError
 from cgmgr.host import Host
 from cgmgr.runtime import capabilities
@@ -158,6 +159,41 @@ def test_until_it_executes_nobody_inside_can_reach_into_it(lab: Lab) -> None:
                 os._exit(0)
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+ATTACK = """\
+#!/proc/self/exe
+import os
+print(os.readlink("/proc/self/exe"))
+print(bool(os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY))
+"""
+
+
+def test_the_hosts_interpreter_cannot_be_overwritten(lab: Lab, tmp_path: Path) -> None:
+    """CVE-2019-5736: the container executes the program of the process that enters it, keeps the
+    file open, and writes to it once nobody executes it.  (As long as somebody does, as this test,
+    the kernel says ETXTBSY to everyone; so look at the mount.)"""
+    script = tmp_path / "attack"
+    script.write_text(ATTACK)
+    script.chmod(0o755)
+
+    said = lab.run("/attack", volumes=(parse_volume(f"{script}:/attack:ro"),))
+
+    assert said.out.split() == [str(Path(sys.executable).resolve()), "True"]
+
+
+def test_without_that_protection_nothing_is_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_allowed(_path: str) -> tuple[int, int]:
+        raise OSError(errno.EPERM, "")
+
+    monkeypatch.setattr(interpreter, "read_only", not_allowed)
+    spawn.shutdown()
+    try:
+        with pytest.raises(KernelError, match="protect the interpreter"):
+            lab.run("true")
+    finally:
+        spawn.shutdown()
+    assert lab.left() == []
 
 
 # -- roots that are meant to hurt
