@@ -7,6 +7,7 @@ it works with is decided once.
 from __future__ import annotations
 
 import contextlib
+import os
 
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup
 
@@ -46,6 +47,8 @@ def collect(manager: Manager) -> tuple[list[str], list[tuple[str, str]]]:
     removed = [f"group {name}" for name in groups.removed]
     removed += [f"record {line}" for line in groups.swept]
     failed = [(f"group {name}", reason) for name, reason in groups.failed]
+    if os.geteuid() != 0:  # whoever is not root has no containers
+        return removed, failed
     try:
         containers = collect_containers(Containers(manager.rundir.root), DEFAULT_STORE)
         removed += [f"container {name}" for name in containers]

@@ -68,7 +68,7 @@ ISOLATION: Final = (
     _one("ipc", "private|host", "System V IPC and message queues"),
     _one("uts", "private|host", "host name"),
     _one("cgroupns", "private|host", "what it sees of groups: private is the default, on v1 too"),
-    _many("cap-add", "CAP", "a capability more than the usual eleven, or ALL"),
+    _many("cap-add", "CAP", "a capability more than the usual eleven, or ALL that there are here"),
     _many("cap-drop", "CAP", "a capability less, or ALL"),
     _many(
         "security-opt",
@@ -218,6 +218,9 @@ ABSENT: Final = {
         _LATER,
     ),
     "kernel-memory": "the kernel has no such limit since Linux 5.16",
+    **dict.fromkeys(
+        "cpu-count cpu-percent io-maxbandwidth io-maxiops".split(), "it is for Windows"
+    ),
     "mount": "write it as --volume or --tmpfs",
     "privileged": "give what is needed: --cap-add ALL, --security-opt no-new-privileges=false, "
     "--network host",

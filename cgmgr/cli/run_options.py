@@ -29,7 +29,7 @@ NAMESPACES: Final = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgro
 
 def request(given: Given) -> ContainerRequest:
     """The whole container.  Raises `RequestError`, before anything is made."""
-    from cgmgr.runtime import capabilities, namespaces, spec
+    from cgmgr.runtime import namespaces, spec
     from cgmgr.runtime.volumes import parse_tmpfs, parse_volume
 
     # first, because a forgotten value ("-m host true") takes the image for it
@@ -50,7 +50,7 @@ def request(given: Given) -> ContainerRequest:
         read_only=given.on("read-only"),
         terminal=given.on("tty"),
         console_size=_console_size() if given.on("tty") else None,
-        capabilities=capabilities.choose(given.all("cap-add"), given.all("cap-drop")),
+        capabilities=chosen_capabilities(given),
         no_new_privileges=privileges_stay(given),
         namespaces=own_namespaces(given, namespaces.DEFAULT),
         cgroups_path=group_name(given, name),
@@ -59,6 +59,20 @@ def request(given: Given) -> ContainerRequest:
         oom_score_adj=oom_score_adj(given),
         shm_bytes=shm_bytes(given, spec.SHM_BYTES),
     )
+
+
+def chosen_capabilities(given: Given) -> tuple[str, ...]:
+    """By --cap-add and --cap-drop; ALL is all that this process has to give."""
+    from cgmgr import linux
+    from cgmgr.runtime import capabilities
+
+    added = given.all("cap-add")
+    chosen = capabilities.choose(added, given.all("cap-drop"))
+    if not any(word.upper() == capabilities.ALL for word in added):
+        return chosen
+    permitted = capabilities.names_of(linux.capget()[1])
+    named = {capabilities.plain_name(w) for w in added if w.upper() != capabilities.ALL}
+    return tuple(name for name in chosen if name in permitted or name in named)
 
 
 def _console_size() -> tuple[int, int] | None:
