@@ -90,11 +90,13 @@ class Folder:
     must be so too, else `HostError`.  A record is a JSON value, which `parse` gives its meaning.
     """
 
+    #: also where a subclass finds no root, and raises before there is more to close
+    _fd: int = -1
+
     def __init__(self, root: str, folder: str) -> None:
         self.root = root.rstrip("/")
         self.name = folder
         self.path = f"{self.root}/{folder}"
-        self._fd = -1
 
     def parse(self, _encoded: str, value: Any) -> Any:
         """The meaning of a record's JSON value, in the file of that encoded name; `ValueError` says
