@@ -179,12 +179,16 @@ def _plan(request: ContainerRequest, manager: Manager, best_effort: bool) -> lis
         enable=ACCOUNTING,
         best_effort=best_effort,
     )
-    lines = groups.creation(manager, wanted)
     path = f"{bundle.DEFAULT_STORE}/{request.id}"
     config = spec.build(request, bundle.DEFAULT_STORE)
     setup = launcher.compiled(config, path, manager.host)
-    lines += [f"mkdir {path}", *(f"mkdir {path}/{name}" for name in overlay.DIRECTORIES)]
-    lines.append(f"write {path}/{bundle.CONFIG}")
-    lines += setup.describe()
-    lines.append("at its end: remove all of this")
-    return lines
+    return [
+        f"# the group {request.cgroups_path}",
+        *groups.creation(manager, wanted),
+        f"# the container {request.id}",
+        f"mkdir {path}",
+        *(f"mkdir {path}/{name}" for name in overlay.DIRECTORIES),
+        f"write {path}/{bundle.CONFIG}",
+        *setup.describe(),
+        "# at its end all of this is removed",
+    ]

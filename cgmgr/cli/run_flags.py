@@ -141,6 +141,7 @@ NOT_OF_A_GROUP: Final = ("oom-score-adj", "ulimit")
 _LATER: Final = "that is not there yet"
 _NETWORK: Final = "a container has a loopback, or with --network host all that the host has"
 _FOREGROUND: Final = "containers run in the foreground and are removed at their end"
+_WINDOWS: Final = "only Windows has it"
 _IMAGES: Final = "there are no images but host, nothing is pulled"
 
 #: docker's options that are not here, and why
@@ -218,9 +219,7 @@ ABSENT: Final = {
         _LATER,
     ),
     "kernel-memory": "the kernel has no such limit since Linux 5.16",
-    **dict.fromkeys(
-        "cpu-count cpu-percent io-maxbandwidth io-maxiops".split(), "it is for Windows"
-    ),
+    **dict.fromkeys(("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"), _WINDOWS),
     "mount": "write it as --volume or --tmpfs",
     "privileged": "give what is needed: --cap-add ALL, --security-opt no-new-privileges=false, "
     "--network host",
