@@ -288,6 +288,7 @@ def test_explain(file: str, number: int, words: str) -> None:
     explained = cpu.explain(error, Row(controller="cpu", file=file, value="5"), V1.get)
     assert explained is error
     assert words in str(explained)
+    assert (str(explained) == "refused") == (words == "refused")
     hint = "echo 5 > /sys/fs/cgroup/cpu/a/cpu.rt_runtime_us" if "rt_" in file else None
     assert explained.hint == hint
 

@@ -185,5 +185,11 @@ def test_explain() -> None:
     default = Row(controller="devices", file="devices.deny", value="a *:* rwm")
     busy = devices.explain(KernelError("no", errno=errno.EINVAL), default, nothing)
     assert isinstance(busy, GroupBusy)
-    other = KernelError("no", errno=errno.EIO)
-    assert devices.explain(other, allow, nothing) is other
+    for number in (errno.EIO, errno.EINVAL):
+        other = KernelError("no", errno=number)
+        assert devices.explain(other, allow, nothing) is other
+
+
+def test_observe() -> None:
+    assert devices.observe(1) == ("devices.list",)
+    assert devices.observe(2) == ()

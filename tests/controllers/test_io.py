@@ -161,6 +161,7 @@ def test_latency() -> None:
     assert (written([row]), row.undo) == (["8:0 target=100 > io.latency"], "8:0 target=75")
     (row,) = io.rows(ask(latency_us=0), seen(2, {"io.latency": ""}))
     assert (row.value, row.undo) == ("8:0 target=0", "8:0 target=0")
+    assert row.alternative is None
     assert io.rows(ask(latency_us=0), new(1)) == []
     assert io.rows(ask(latency_us=0), seen(2, {"io.latency": None})) == []
     (row,) = io.rows(ask(latency_us=0), new(2))
@@ -210,7 +211,9 @@ def test_where_no_disk_is_known_the_kernel_decides() -> None:
 )
 def test_explain(number: int, file: str, words: str) -> None:
     row = Row(controller="io", file=file, value="8:0 5")
-    assert words in str(io.explain(KernelError("refused", errno=number), row, nothing))
+    explained = str(io.explain(KernelError("refused", errno=number), row, nothing))
+    assert words in explained
+    assert (explained == "refused") == (words == "refused")
 
 
 @pytest.mark.parametrize("version", [1, 2])

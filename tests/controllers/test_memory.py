@@ -312,8 +312,12 @@ def test_explain_the_rest() -> None:
     error = memory.explain(KernelError("no", errno=errno.EINVAL), row, nothing)
     assert "kernels before 5.15" in str(error)
     other = KernelError("no", errno=errno.EINVAL)
-    assert memory.explain(other, row.replace(value="50"), nothing) is other
+    assert memory.explain(other, row.replace(value="100"), nothing) is other
     assert str(other) == "no"
+    busy = KernelError("busy", errno=errno.EBUSY)
+    assert memory.explain(busy, row, nothing) is busy
+    limit = row.replace(file=LIMIT)
+    assert memory.explain(other, limit, nothing) is other
 
 
 @pytest.mark.parametrize("version", [1, 2])
