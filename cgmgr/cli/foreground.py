@@ -11,6 +11,7 @@ as it would have killed the process outside.
 
 from __future__ import annotations
 
+import os
 import signal
 
 TYPE_CHECKING = False
@@ -39,6 +40,8 @@ FORWARDED: Final = (
     signal.SIGWINCH,
     signal.SIGCONT,
 )
+#: what a terminal sends to every process in its foreground, so to the child as well as to us
+FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH)
 #: those whose default is no end
 HARMLESS: Final = (signal.SIGWINCH, signal.SIGCONT)
 #: as of timeout(1)
@@ -61,6 +64,7 @@ class Foreground:
         self.killed_by: int | None = None
         self._child: Child | None = None
         self._is_first = False
+        self._is_beside = False
         self._over = False
         self._before: dict[int, Any] = {}
 
@@ -75,9 +79,13 @@ class Foreground:
         for number, action in self._before.items():
             signal.signal(number, action)
 
-    def follow(self, child: Child, *, first: bool) -> None:
-        """From now on signals are the child's; `first`: it is process 1 of a namespace."""
+    def follow(self, child: Child, *, first: bool = False, beside: bool = False) -> None:
+        """From now on signals are the child's.
+
+        `first`: it is process 1 of a namespace.  `beside`: it is in our process group.
+        """
         self._is_first = first
+        self._is_beside = beside
         self._child = child
         if self.timeout_s is not None:
             signal.setitimer(signal.ITIMER_REAL, max(self.timeout_s, 0.000_001))
@@ -117,10 +125,22 @@ class Foreground:
         if number == signal.SIGALRM and self.timeout_s is not None:
             self.timed_out = True
             number = signal.SIGKILL
+        elif self._is_beside and number in FROM_TERMINAL and in_foreground():
+            return
         elif self._is_first and number not in HARMLESS and not handles(child.pid, number):
             self.killed_by = number
             number = signal.SIGKILL
         child.send_signal(number)
+
+
+def in_foreground() -> bool:
+    """Whether our process group is the one that has the terminal."""
+    for fd in (0, 1, 2):
+        try:
+            return os.tcgetpgrp(fd) == os.getpgrp()
+        except OSError:
+            continue
+    return False
 
 
 def handles(pid: int, number: int) -> bool:

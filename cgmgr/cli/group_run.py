@@ -70,7 +70,10 @@ def run(
     with Foreground(limit) as foreground:
         groups.sweep(manager)
         with _group(manager, name, asked, best_effort) as group:
-            ended = _run(group, argv, foreground)
+            try:
+                ended = _run(group, argv, foreground)
+            finally:
+                foreground.finish()
         if ended is not None:
             results.show(ended, form)
     return foreground.status(ended)
@@ -132,9 +135,8 @@ def _run(group: Group, argv: list[str], foreground: Foreground) -> Result | None
     if foreground.pending is not None:
         return None
     with popen(group, argv) as process:
-        foreground.follow(process, first=False)
+        foreground.follow(process, beside=True)
         ended = process.wait_ended()
-        foreground.finish()
         if foreground.timed_out:
             group.kill()
         run = process.run(ended).replace(

@@ -78,7 +78,10 @@ def _run(
     )
     with group:
         groups.tell(group.report)
-        return _within(group, request, given, foreground)
+        try:
+            return _within(group, request, given, foreground)
+        finally:
+            foreground.finish()
 
 
 def _refuse_taken(name: str) -> None:
@@ -112,7 +115,6 @@ def _within(
                 return None
             begun = _start(container, given, foreground)
             ended = container.process.wait_ended()
-            foreground.finish()
             wall_usec = int((time.monotonic() - begun) * 1_000_000)
             run = Run(
                 argv=request.argv,

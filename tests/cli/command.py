@@ -3,9 +3,14 @@
 Law: helpers for tests; each process that they start is waited for.
 """
 
+import fcntl
 import os
+import pty
+import select
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,3 +50,40 @@ def left(name: str) -> list[Path]:
     """What is still there of a group or container."""
     records = [path for path in STATE.glob("*/*") if name in path.name]
     return [*directories(name), *STORE.glob(name), *records]
+
+
+class Screen:
+    """A terminal with a command in it."""
+
+    def __init__(self, *words: str) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(30, 100)
+        self.before = termios.tcgetattr(self.master)
+        # setsid -c makes it the controlling terminal, so that its changes of size are told
+        self.process = subprocess.Popen(
+            ["setsid", "-c", "-w", PROGRAM, *words], stdin=slave, stdout=slave, stderr=slave
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def until(self, text: str) -> None:
+        while text not in self.seen:
+            assert select.select([self.master], [], [], 30)[0], f"only {self.seen!r}"
+            try:
+                data = os.read(self.master, 4096)
+            except OSError:
+                data = b""
+            assert data, f"it ended with {self.seen!r}"
+            self.seen += data.decode()
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def end(self) -> int:
+        status = self.process.wait(30)
+        self.after = termios.tcgetattr(self.master)
+        os.close(self.master)
+        return status

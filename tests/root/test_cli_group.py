@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cgmgr as package
-from tests.cli.command import PROGRAM, cgmgr, directories, left, started
+from tests.cli.command import PROGRAM, Screen, cgmgr, directories, left, started
 
 EAT = "x = bytearray(200 << 20)"
 
@@ -371,6 +371,21 @@ def test_signals_are_the_commands(group: str) -> None:
         assert running.stdout.readline() == "ready\n"
         running.terminate()
         assert running.wait(30) == 9
+
+
+def test_what_the_terminal_sends_comes_once(group: str) -> None:
+    """The command is in the terminal's foreground, and gets ^C from it as we do."""
+    script = "trap 'echo caught' INT; echo ready; read line; read line; echo $line"
+    screen = Screen("group", "run", group, "bash", "-c", script)
+
+    screen.until("ready")
+    screen.type("\x03")
+    screen.until("caught")
+    screen.type("one\rtwo\r")
+    screen.until("two\r\ntwo")
+
+    assert screen.end() == 0
+    assert screen.seen.count("caught") == 1
 
 
 def test_a_dry_run_of_a_command() -> None:

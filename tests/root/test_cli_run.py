@@ -1,20 +1,14 @@
 """`cgmgr run` on this kernel: real containers, real limits, nothing left."""
 
-import fcntl
 import json
-import os
-import pty
-import select
 import signal
-import struct
 import subprocess
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import PROGRAM, STORE, cgmgr, directories, left, started
+from tests.cli.command import PROGRAM, STORE, Screen, cgmgr, directories, left, started
 
 EAT = "x = bytearray(200 << 20)"
 
@@ -333,43 +327,6 @@ def test_a_reader_that_goes_away_ends_it_quietly(name: str) -> None:
 
 
 # -- a terminal
-
-
-class Screen:
-    """A terminal with a command in it."""
-
-    def __init__(self, *words: str) -> None:
-        self.master, slave = pty.openpty()
-        self.resize(30, 100)
-        self.before = termios.tcgetattr(self.master)
-        # setsid -c makes it the controlling terminal, so that its changes of size are told
-        self.process = subprocess.Popen(
-            ["setsid", "-c", "-w", PROGRAM, *words], stdin=slave, stdout=slave, stderr=slave
-        )
-        os.close(slave)
-        self.seen = ""
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def until(self, text: str) -> None:
-        while text not in self.seen:
-            assert select.select([self.master], [], [], 30)[0], f"only {self.seen!r}"
-            try:
-                data = os.read(self.master, 4096)
-            except OSError:
-                data = b""
-            assert data, f"it ended with {self.seen!r}"
-            self.seen += data.decode()
-
-    def type(self, text: str) -> None:
-        os.write(self.master, text.encode())
-
-    def end(self) -> int:
-        status = self.process.wait(30)
-        self.after = termios.tcgetattr(self.master)
-        os.close(self.master)
-        return status
 
 
 def test_a_terminal_of_its_own(name: str) -> None:
