@@ -20,7 +20,7 @@ from cgmgr.record import Record
 from cgmgr.rundir import default_root
 from cgmgr.spawn import Placement, SpawnRequest
 
-from . import bundle, cgroups, compile, handshake, spec, terminal
+from . import bundle, cgroups, compile, handshake, layout, spec, terminal
 from .state import ContainerRecord, Containers
 
 TYPE_CHECKING = False
@@ -164,7 +164,7 @@ _HINTS: Final = (
 
 def compiled(config: Mapping[str, Any], bundle_path: str, host: Host) -> Setup:
     """What a config.json comes to on this host.  Raises `RequestError`."""
-    facts = compile.observe(config, bundle_path, cgroups.hierarchies(host))
+    facts = layout.observe(config, bundle_path, cgroups.hierarchies(host))
     return compile.compile_config(config, bundle_path, facts)
 
 

@@ -20,7 +20,7 @@ from cgmgr.errors import RequestError
 from cgmgr.record import Record
 
 from . import capabilities, namespaces, overlay, users
-from .compile import LAYERS, VOLATILE
+from .layout import LAYERS, VOLATILE
 from .root import clean
 from .volumes import Tmpfs, Volume
 

@@ -20,13 +20,14 @@ from cgmgr.errors import KernelError, RequestError, kernel_error
 from cgmgr.record import Record
 
 from . import mounts, namespaces
+from .forking import Helper, decode, do, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Final, Self
+    from collections.abc import Iterator
+    from typing import Final
 
-    Act = tuple[str, Callable[[], None]]
+    from .forking import Act
 
 PROPAGATIONS: Final = ("private", "shared", "slave", "unchanged")
 SETGROUPS: Final = ("allow", "deny")
@@ -152,8 +153,8 @@ def run(options: UnshareOptions) -> int:
     "exec".
     """
     after = _after(options)  # now, because a new user namespace hides who we were outside
-    with _Helper(_outside_maps(options)) as maps, _Helper(_outside_files(options)) as files:
-        _do(_before(options))
+    with Helper(_outside_maps(options)) as maps, Helper(_outside_files(options)) as files:
+        do(_before(options))
         maps.act()
         if options.fork:
             return _fork(options, after, files)
@@ -162,7 +163,7 @@ def run(options: UnshareOptions) -> int:
 
 
 def _become(options: UnshareOptions, after: list[Act]) -> int:
-    _do(after)
+    do(after)
     program = options.program
     try:
         os.execvp(program[0], list(program))
@@ -170,19 +171,50 @@ def _become(options: UnshareOptions, after: list[Act]) -> int:
         raise kernel_error("exec", program[0], error) from error
 
 
-def _do(acts: list[Act]) -> None:
-    for what, act in acts:
-        try:
-            act()
-        except OSError as error:
-            if isinstance(error, KernelError):
-                raise
-            raise _failed(what, error) from error
+def _fork(options: UnshareOptions, after: list[Act], files: Helper) -> int:
+    """Run the program in a child; a keyboard's signals are the child's business meanwhile."""
+    report, theirs = os.pipe()
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(report)
+        for number, action in before.items():
+            signal.signal(number, action)
+        _live(options, after, parent, theirs)
+    os.close(theirs)
+    try:
+        # a pid namespace can be kept once it has a process (fs/nsfs, pidns_for_children_get)
+        files.act()
+        with open(report, "rb", closefd=False) as file:
+            failure = file.read()
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.close(report)
+        _, status = os.waitpid(child, 0)
+        for number, action in before.items():
+            signal.signal(number, action)
+    if failure:
+        raise decode(failure)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
-def _failed(what: str, error: OSError) -> KernelError:
-    reason = (error.strerror or "").lower()
-    return KernelError(f"{what}: {reason}", operation=what, errno=error.errno)
+def _live(options: UnshareOptions, after: list[Act], parent: int, report: int) -> None:
+    """The child: never returns.  What it could not do goes to the parent, through `report`."""
+    try:
+        if options.kill_child is not None:
+            linux.prctl(linux.PR_SET_PDEATHSIG, options.kill_child)
+            # in a new pid namespace the parent is 0, dead or alive
+            if "pid" not in options.namespaces and os.getppid() != parent:
+                os._exit(STATUS_FAILED)
+        _become(options, after)
+    except KernelError as error:
+        os.write(report, encode(error))
+    finally:
+        os._exit(STATUS_FAILED)
 
 
 def _before(options: UnshareOptions) -> list[Act]:
@@ -290,110 +322,6 @@ def _write(path: str, text: str) -> Act:
             os.close(fd)
 
     return f"write {text.strip()!r} > {path}", act
-
-
-def _fork(options: UnshareOptions, after: list[Act], files: _Helper) -> int:
-    """Run the program in a child; a keyboard's signals are the child's business meanwhile."""
-    report, theirs = os.pipe()
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.close(report)
-        for number, action in before.items():
-            signal.signal(number, action)
-        _live(options, after, parent, theirs)
-    os.close(theirs)
-    try:
-        # a pid namespace can be kept once it has a process (fs/nsfs, pidns_for_children_get)
-        files.act()
-        with open(report, "rb", closefd=False) as file:
-            failure = file.read()
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        os.close(report)
-        _, status = os.waitpid(child, 0)
-        for number, action in before.items():
-            signal.signal(number, action)
-    if failure:
-        raise _decoded(failure)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
-
-
-def _live(options: UnshareOptions, after: list[Act], parent: int, report: int) -> None:
-    """The child: never returns.  What it could not do goes to the parent, through `report`."""
-    try:
-        if options.kill_child is not None:
-            linux.prctl(linux.PR_SET_PDEATHSIG, options.kill_child)
-            # in a new pid namespace the parent is 0, dead or alive
-            if "pid" not in options.namespaces and os.getppid() != parent:
-                os._exit(STATUS_FAILED)
-        _become(options, after)
-    except KernelError as error:
-        os.write(report, _encoded(error))
-    finally:
-        os._exit(STATUS_FAILED)
-
-
-def _encoded(error: KernelError) -> bytes:
-    fields = (str(error.errno or 0), error.operation or "", error.path or "", error.message)
-    return "\0".join(fields).encode("utf-8", "surrogateescape")
-
-
-def _decoded(failure: bytes) -> KernelError:
-    fields = failure.decode("utf-8", "surrogateescape").split("\0", 3)
-    number, operation, path, message = fields
-    return KernelError(message, operation=operation, path=path or None, errno=int(number))
-
-
-class _Helper:
-    """A child that stays outside until it is told to act on this process; none without acts.
-
-    At the end of the `with` it is gone, whether it acted or not.
-    """
-
-    def __init__(self, acts: list[Act]) -> None:
-        self.pid = 0
-        if not acts:
-            return
-        go, self.go = os.pipe()
-        self.report, theirs = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self.go)
-            self._live(acts, go, theirs)
-        os.close(go)
-        os.close(theirs)
-
-    def _live(self, acts: list[Act], go: int, report: int) -> None:
-        try:
-            if os.read(go, 1):
-                _do(acts)
-        except KernelError as error:
-            os.write(report, _encoded(error))
-        finally:
-            os._exit(0)
-
-    def act(self) -> None:
-        """Let it act, and wait for that; raises what it could not do."""
-        if self.pid:
-            os.write(self.go, b"1")
-            with open(self.report, "rb", closefd=False) as file:
-                failure = file.read()
-            if failure:
-                raise _decoded(failure)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        if self.pid:
-            os.close(self.go)
-            os.close(self.report)
-            os.waitpid(self.pid, 0)
 
 
 def _needs_outside(options: UnshareOptions) -> bool:

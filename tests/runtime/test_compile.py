@@ -11,9 +11,10 @@ import pytest
 
 from cgmgr import linux
 from cgmgr.errors import RequestError
-from cgmgr.runtime import compile, handshake, init, namespaces, spec
+from cgmgr.runtime import compile, handshake, init, layout, namespaces, spec
 from cgmgr.runtime.cgroups import HierarchyMount
-from cgmgr.runtime.compile import Facts, Setup
+from cgmgr.runtime.compile import Setup
+from cgmgr.runtime.layout import Facts
 from cgmgr.runtime.overlay import MountOverlay
 from cgmgr.runtime.steps import BindRoot, MountBind, Step
 from cgmgr.runtime.volumes import Volume
@@ -222,14 +223,14 @@ def test_sources_are_looked_at(tmp_path: Path) -> None:
         )
     )
 
-    assert compile.observe(document, BUNDLE, ()).files == {str(tmp_path / "file")}
+    assert layout.observe(document, BUNDLE, ()).files == {str(tmp_path / "file")}
 
 
 def test_a_source_that_is_missing(tmp_path: Path) -> None:
     document = config(volumes=(Volume(source=f"{tmp_path}/missing", destination="/x"),))
 
     with pytest.raises(RequestError, match="missing") as caught:
-        compile.observe(document, BUNDLE, ())
+        layout.observe(document, BUNDLE, ())
 
     assert caught.value.hint == f"mkdir -p {tmp_path}/missing"
 

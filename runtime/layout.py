@@ -1,0 +1,217 @@
+"""Which mounts a container gets, from its config.json, and in which order.
+
+Law: pure but for `observe`, which looks at what is to be bound.  Everything else about a container
+is `cgmgr.runtime.compile`'s.
+
+Source: config.md and config-linux.md of the OCI runtime specification 1.2; the devices and links of
+/dev are those of its "Default Devices" and "Dev symbolic links".
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+
+from cgmgr.errors import RequestError
+from cgmgr.record import Record
+
+from . import cgroups, mounts, overlay
+from .cgroups import HierarchyMount
+from .document import object_, objects, text, texts, wrong
+from .overlay import MountOverlay
+from .root import clean
+from .steps import BindDevice, BindRoot, ChangeMount, MakeSymlink, MountBind, MountNew, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Final
+
+    from .document import Object
+
+#: annotations by which a config.json asks for an overlay; the value of the first is a lowerdir=
+LAYERS: Final = "cgmgr.overlay.lowerdir"
+VOLATILE: Final = "cgmgr.overlay.volatile"
+
+DEVICES: Final = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+LINKS: Final = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("pts/ptmx", "/dev/ptmx"),
+)
+#: a file system that must be found under its own name
+_EXACT: Final = frozenset({"/proc", "/sys", "/dev"})
+
+
+class Facts(Record):
+    """What was observed: the cgroup hierarchies, and which sources of binds are no directories."""
+
+    hierarchies: tuple[HierarchyMount, ...] = ()
+    files: frozenset[str] = frozenset()
+
+
+def observe(config: Object, bundle: str, hierarchies: tuple[HierarchyMount, ...]) -> Facts:
+    """Look at the sources of the binds.  Raises `RequestError` for one that is not there."""
+    files: set[str] = set()
+    for mount in objects(config, "mounts"):
+        if not _is_bind(mount):
+            continue
+        source = _source(mount, bundle)
+        try:
+            status = os.stat(source)
+        except OSError as error:
+            raise RequestError(
+                f"mount {source!r}: {(error.strerror or '').lower()}",
+                operation="mount",
+                path=source,
+                errno=error.errno,
+                hint=f"mkdir -p {source}",
+            ) from error
+        if not stat.S_ISDIR(status.st_mode):
+            files.add(source)
+    return Facts(hierarchies=hierarchies, files=frozenset(files))
+
+
+def root(config: Object, bundle: str, facts: Facts) -> Iterator[Step]:
+    """The root file system: the layers that the annotations name, or a directory of the bundle."""
+    annotations = object_(config, "annotations")
+    if LAYERS not in annotations:
+        path = text(object_(config, "root"), "path")
+        if not path:
+            raise wrong("root.path", "it is missing")
+        yield BindRoot(path=posixpath.join(bundle, path))
+        return
+    directories, files = _mount_points(config, bundle, facts)
+    yield MountOverlay(
+        bundle=bundle,
+        lowers=overlay.split_layers(text(annotations, LAYERS)),
+        volatile=text(annotations, VOLATILE) == "true",
+        directories=directories,
+        files=files,
+    )
+
+
+def _mount_points(
+    config: Object, bundle: str, facts: Facts
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The directories and the files that must be there in the root file system itself."""
+    directories: list[str] = []
+    files: list[str] = []
+    mounted: list[str] = []
+    for mount in objects(config, "mounts"):
+        path = _destination(mount)
+        if not _below_any(path, mounted):
+            is_file = _is_bind(mount) and _source(mount, bundle) in facts.files
+            (files if is_file else directories).append(path)
+        mounted.append(path)
+    if not _below_any("/dev/null", mounted):
+        files += [path for path, _, _ in DEVICES]
+    cwd = working_directory(object_(config, "process"))
+    if cwd != "/" and not _below_any(cwd, [*mounted, *directories]):
+        directories.append(cwd)
+    return tuple(directories), tuple(files)
+
+
+def _below_any(path: str, places: Iterable[str]) -> bool:
+    return any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)
+
+
+def _is_bind(mount: Object) -> bool:
+    return text(mount, "type") == "bind" or bool({"bind", "rbind"} & {*texts(mount, "options")})
+
+
+def _source(mount: Object, bundle: str) -> str:
+    """A bind's source; a relative one is below the bundle (config.md, "mounts")."""
+    return posixpath.normpath(posixpath.join(bundle, text(mount, "source")))
+
+
+def _destination(mount: Object) -> str:
+    """A relative one starts at "/" (config.md 1.2, "mounts")."""
+    destination = clean(text(mount, "destination"))
+    if destination == "/":
+        raise wrong("mounts", "a destination must be below /")
+    return destination
+
+
+def mounts_of(config: Object, bundle: str, made: tuple[str, ...], facts: Facts) -> Iterator[Step]:
+    for mount in objects(config, "mounts"):
+        destination, options = _destination(mount), texts(mount, "options")
+        fstype = text(mount, "type")
+        mounts.parse(options)
+        if _is_bind(mount):
+            source = _source(mount, bundle)
+            yield MountBind(source=source, destination=destination, options=options)
+        elif fstype in ("cgroup", "cgroup2"):
+            yield from _cgroup_mounts(destination, options, "cgroup" in made, facts)
+        else:
+            yield MountNew(
+                fstype=fstype or "none",
+                destination=destination,
+                options=options,
+                source=text(mount, "source"),
+                exact=destination in _EXACT,
+            )
+
+
+def _cgroup_mounts(
+    destination: str, options: tuple[str, ...], private: bool, facts: Facts
+) -> Iterator[Step]:
+    """In a cgroup namespace each hierarchy is mounted anew, which shows the container's group as
+    its root; without one the host's own mounts are shown."""
+    if not private:
+        words = tuple("rro" if word == "ro" else word for word in options)
+        words = tuple(word for word in words if word not in ("bind", "rbind"))
+        source = cgroups.PLACE
+        yield MountBind(source=source, destination=destination, options=("rbind", *words))
+        return
+    if not facts.hierarchies:
+        return
+    alone = facts.hierarchies[0]
+    if not alone.name:
+        yield MountNew(fstype="cgroup2", destination=destination, options=options, source="cgroup")
+        return
+    writable = tuple(word for word in options if word != "ro")
+    yield MountNew(
+        fstype="tmpfs",
+        destination=destination,
+        options=(*writable, "mode=755", "size=64k"),
+        source="tmpfs",
+    )
+    for hierarchy in facts.hierarchies:
+        yield MountNew(
+            fstype=hierarchy.fstype,
+            destination=f"{destination}/{hierarchy.name}",
+            options=(*options, *hierarchy.options),
+            source="cgroup",
+        )
+        for link in hierarchy.links:
+            yield MakeSymlink(target=hierarchy.name, path=f"{destination}/{link}")
+    if "ro" in options:
+        yield ChangeMount(path=destination, options=("ro",))
+
+
+def devices(config: Object) -> Iterator[Step]:
+    """None into a /dev that is the host's."""
+    if any(_destination(m) == "/dev" and _is_bind(m) for m in objects(config, "mounts")):
+        return
+    for path, major, minor in DEVICES:
+        yield BindDevice(path=path, major=major, minor=minor)
+    for target, path in LINKS:
+        yield MakeSymlink(target=target, path=path)
+
+
+def working_directory(process: Object) -> str:
+    cwd = text(process, "cwd")
+    if not cwd.startswith("/"):
+        raise wrong("process.cwd", "it must be an absolute path")
+    return clean(cwd)
