@@ -433,9 +433,16 @@ def test_doctor() -> None:
 def test_a_closed_pipe_is_no_error(words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
+    # buffered, so that something is left to be written at the very end
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     try:
         ended = subprocess.run(
-            [PROGRAM, *words], check=False, stdout=write, stderr=subprocess.PIPE, timeout=60
+            [PROGRAM, *words],
+            env=environ,
+            check=False,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            timeout=60,
         )
     finally:
         os.close(write)
