@@ -85,25 +85,25 @@ def test_kernel_files_are_hidden(lab: Lab) -> None:
     assert said.out.split() == ["0"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/proc/sys/kernel/core_pattern",
-        "/proc/sysrq-trigger",
-        "/proc/irq/default_smp_affinity",
-        "/sys/kernel/uevent_helper",
-        "/sys/fs/cgroup/memory/cgroup.procs",
-        "/sys/fs/cgroup/cgroup.procs",
-        "/sys/fs/cgroup/unified/cgroup.procs",
-    ],
+READ_ONLY = (
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sysrq-trigger",
+    "/proc/irq/default_smp_affinity",
+    "/sys/kernel/uevent_helper",
+    "/sys/fs/cgroup/memory/cgroup.procs",
+    "/sys/fs/cgroup/unified/cgroup.procs",
+    "/sys/fs/cgroup/cgroup.procs",
 )
-def test_kernel_files_are_read_only(lab: Lab, path: str) -> None:
-    """A write to any of them would do nothing here, or fail in another way."""
-    said = lab.sh(f"[ -e {path} ] || exit 77; echo x > {path}")
 
-    if said.code == 77:
-        pytest.skip(f"there is no {path} in a container here")
-    assert "Read-only file system" in said.err
+
+def test_kernel_files_are_read_only(lab: Lab) -> None:
+    """Those that are there; a write would do nothing here, or fail in another way."""
+    there = [path for path in READ_ONLY if Path(path).exists()]
+
+    said = lab.sh("; ".join(f"echo x > {path}" for path in there))
+
+    assert "/proc/sys/kernel/core_pattern" in there
+    assert said.err.count("Read-only file system") == len(there)
 
 
 def test_nothing_is_mounted_or_unmounted(lab: Lab) -> None:
