@@ -156,10 +156,15 @@ def bounding() -> int:
 
 def drop_bounding(keep: int) -> None:
     """Take everything but `keep` from the bounding set.  Needs CAP_SETPCAP, so it comes first."""
-    held = bounding()
-    for number in range(held.bit_length()):
-        if held >> number & 1 and not keep >> number & 1:
+    for number in range(64):
+        if keep >> number & 1:
+            continue
+        try:
             linux.prctl(linux.PR_CAPBSET_DROP, number)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the first number that this kernel does not know
+                return
+            raise
 
 
 def apply(sets: CapabilitySets) -> None:

@@ -61,13 +61,30 @@ class Root:
         try:
             fd = self.open(path)
         except FileNotFoundError:
-            fd = self._make(path, directory)
+            fd = self._make_below(path, directory)
         wrong = stat.S_ISDIR(os.fstat(fd).st_mode) != directory
         if wrong:
             os.close(fd)
             number = errno.ENOTDIR if directory else errno.EISDIR
             raise OSError(number, os.strerror(number), path)
         return fd
+
+    def _make_below(self, path: str, directory: bool) -> int:
+        """Where only the last component is missing, as nearly always, make that alone."""
+        above, _, name = path.rpartition("/")
+        if name in ("", ".", ".."):
+            return self._make(path, directory)
+        try:
+            parent = self.open(above, os.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return self._make(path, directory)
+        try:
+            _make_in(parent, name, path, directory)
+            return linux.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, _EXACT)
+        except FileExistsError:
+            return self._make(path, directory)  # a link, which leads nowhere yet
+        finally:
+            os.close(parent)
 
     def _make(self, path: str, directory: bool) -> int:
         """Walk as path_resolution(7) does, making what is missing on the way."""
@@ -98,26 +115,16 @@ class Root:
         try:
             fd = self._openat2("/".join((*done, name)), os.O_PATH | os.O_NOFOLLOW, _EXACT)
         except FileNotFoundError:
-            self._make_one(done, name, path, last_is_directory)
+            parent = self._openat2("/".join(done), os.O_PATH | os.O_DIRECTORY, _EXACT)
+            try:
+                _make_in(parent, name, path, last_is_directory)
+            finally:
+                os.close(parent)
             return None
         try:
             return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
         finally:
             os.close(fd)
-
-    def _make_one(self, done: list[str], name: str, path: str, directory: bool) -> None:
-        parent = self._openat2("/".join(done), os.O_PATH | os.O_DIRECTORY, _EXACT)
-        try:
-            if directory:
-                os.mkdir(name, 0o755, dir_fd=parent)
-            else:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                os.close(os.open(name, flags, 0o644, dir_fd=parent))
-        except OSError as error:
-            error.filename = path
-            raise
-        finally:
-            os.close(parent)
 
     def _openat2(self, path: str, flags: int, resolve: int) -> int:
         try:
@@ -127,6 +134,19 @@ class Root:
             raise OSError(
                 error.errno, os.strerror(error.errno or 0), "/" + path.lstrip("/")
             ) from None
+
+
+def _make_in(parent: int, name: str, path: str, directory: bool) -> None:
+    """Make a directory or an empty file in an open directory; `path` is for the error."""
+    try:
+        if directory:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o644, dir_fd=parent))
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def clean(path: str) -> str:
