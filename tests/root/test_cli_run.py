@@ -209,7 +209,12 @@ def test_signals_are_the_containers(name: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_that_process_1_would_not_see_ends_it(name: str, number: int) -> None:
-    with started("run", "--name", name, "host", "sh", "-c", "echo ready; exec sleep 60") as running:
+    # no shell: one that catches ^C and then executes something loses it in between
+    script = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "print('ready', flush=True); signal.pause()"
+    )
+    with started("run", "--name", name, "host", "python3", "-c", script) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
         running.send_signal(number)
