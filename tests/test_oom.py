@@ -221,6 +221,17 @@ def test_a_group_that_vanished(unified: Fake) -> None:
 
 
 @pytest.mark.parametrize("recording", ["debian12-legacy", "debian12-hybrid"])
+def test_v1_the_host_ran_out_if_its_root_is_seen(recording: str, tmp_path: Path) -> None:
+    fake = Fake(unpack(recording, tmp_path))
+    fake.set("/cgmgr/x", "memory.oom_control", oom_kill_disable=0, under_oom=0, oom_kill=2)
+    with Watch(fake) as watch:
+        fake.set("/cgmgr/x", "memory.oom_control", oom_kill_disable=0, under_oom=0, oom_kill=3)
+        assert watch.verdict() == Oom(kills=1, whose=HOST)
+        fake.path("/", "release_agent").unlink()
+        assert watch.verdict() == Oom(kills=1, whose=UNKNOWN)
+
+
+@pytest.mark.parametrize("recording", ["debian12-legacy", "debian12-hybrid"])
 def test_v1_without_listeners_only_the_kill_is_known(
     recording: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ from cgmgr.spawn import (
     start,
 )
 
-from .spawn_entries import session_keyring_id
+from .spawn_entries import is_open
 
 ROOT = Path(__file__).parent.parent
 
@@ -461,18 +461,27 @@ def test_yes_ends_when_head_does() -> None:
 def test_any_cpu_whatever_ours_are() -> None:
     mine = os.sched_getaffinity(0)
     everywhere = status_of()["Cpus_allowed_list"]
+    shutdown()  # the next spawner is pinned as we are
     os.sched_setaffinity(0, {min(mine)})
     try:
         assert status_of()["Cpus_allowed_list"] == everywhere
     finally:
         os.sched_setaffinity(0, mine)
+        shutdown()
 
 
 def test_the_session_keyring_is_not_ours() -> None:
-    text, code = called("session_keyring")
-    assert code == 0
-    assert int(text) > 0
-    assert int(text) != session_keyring_id()
+    code = """
+from cgmgr import linux
+from tests.spawn_entries import session_keyring_id
+linux.keyctl_join_session_keyring()
+with start(SpawnRequest(entry="tests.spawn_entries:session_keyring", stdout=PIPE)) as child:
+    print(session_keyring_id(), child.stdout.read().decode())
+"""
+    ours, theirs = (int(word) for word in python(code).split())
+    assert ours > 0
+    assert theirs > 0
+    assert ours != theirs
 
 
 def test_the_process_group_is_ours_and_a_session_can_be_had() -> None:
@@ -490,13 +499,26 @@ def place():
     with start(SpawnRequest(argv=["cut", "-d ", "-f5,6", "/proc/self/stat"], stdout=PIPE)) as p:
         return p.stdout.read().split()
 place()
-os.setpgid(0, 0)
-assert place()[0] == b"%d" % os.getpid(), place()
 pid = os.fork()
 if not pid:
-    os.setsid()
-    os._exit(0 if place() == [b"%d" % os.getpid()] * 2 else 1)
+    place()
+    os.setpgid(0, 0)
+    os._exit(0 if place()[0] == b"%d" % os.getpid() else 1)
 assert os.waitpid(pid, 0)[1] == 0
+os.setsid()
+assert place() == [b"%d" % os.getpid()] * 2, place()
+"""
+    python(code)
+
+
+def test_our_niceness_is_followed() -> None:
+    code = """
+def nice():
+    with start(SpawnRequest(argv=["nice"], stdout=PIPE)) as p:
+        return int(p.stdout.read())
+before = nice()
+os.nice(3)
+assert nice() == before + 3, nice()
 """
     python(code)
 
@@ -523,6 +545,29 @@ def test_nothing_is_open_but_what_was_passed() -> None:
     finally:
         for fd in (read, write, high):
             os.close(fd)
+
+
+def test_numbers_may_be_those_that_the_spawner_uses() -> None:
+    """What is passed keeps its number though the spawner has received something else under it."""
+    read, write = os.pipe()
+    numbers = [fd for fd in range(3, 30) if not is_open(fd)]
+    try:
+        for number in numbers:
+            os.dup2(write, number)
+        text, code = called("tell", bytes(numbers[-1:]), pass_fds=numbers)
+        assert code == 7
+        assert text.endswith(f"{numbers} {[0, 1, 2, *numbers]}")
+    finally:
+        channel.close_all((read, write, *numbers))
+
+
+@pytest.mark.parametrize("number", range(3, 9))
+def test_nothing_is_left_open_when_one_number_is_taken(number: int) -> None:
+    code = f"""
+os.dup2(1, {number})
+start(SpawnRequest(entry="tests.spawn_entries:tell", pass_fds=[{number}])).wait()
+"""
+    assert python(code).split(" ", 2)[1:] == [f"[{number}]", f"[0, 1, 2, {number}]"]
 
 
 def test_streams_may_be_crossed() -> None:
@@ -606,6 +651,14 @@ def test_exactly_the_limit_is_not_cut() -> None:
     with start(SpawnRequest(argv=["printf", "12345"], stdout=PIPE)) as child:
         pump = communicate(child, limit=5)
         assert (pump.stdout, pump.cut) == (b"12345", False)
+
+
+def test_what_it_left_in_its_pipes_is_taken() -> None:
+    with start(SpawnRequest(argv=["echo", "left"], stdout=PIPE)) as child:
+        pump = streams.Pump(child)
+        child.wait()
+        pump.drain()
+        assert pump.stdout == b"left\n"
 
 
 def test_nobody_needs_to_read_what_is_written() -> None:
@@ -799,7 +852,10 @@ STARTED = "start(SpawnRequest(argv=['true'])).wait(); from cgmgr import link; pr
     ],
 )  # fmt: skip
 def test_it_ends_with_its_caller(how: str) -> None:
-    assert wait_until_gone(int(python(f"{STARTED}import sys; sys.stdout.flush()\n{how}")))
+    pid = int(python(f"{STARTED}import sys; sys.stdout.flush()\n{how}"))
+    if not how:
+        assert not Path(f"/proc/{pid}").exists(), "a caller that ends as it should waits for it"
+    assert wait_until_gone(pid)
 
 
 def test_it_ends_with_a_caller_that_is_killed() -> None:

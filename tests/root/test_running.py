@@ -291,10 +291,11 @@ def test_many_threads_run_in_groups_of_their_own(manager: Manager, name: str) ->
             )
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with manager.create(name):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert {number: result.exit for number, result in results.items()} == {n: n for n in range(6)}
     for number, result in results.items():
         assert f"{name}/{number}\n".encode() in (result.stdout or b"")

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ def name(run_token: str, request: pytest.FixtureRequest) -> str:
 def group(manager: Manager, name: str) -> Iterator[Group]:
     with manager.create(name) as made:
         yield made
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may enter; pytest's own are for us alone."""
+    with tempfile.TemporaryDirectory(prefix="cgmgr-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def start_in(group: Group, *argv: str, reset_fds: tuple[int, ...] = (), **fields: Any) -> Process:
@@ -244,6 +253,18 @@ def test_a_frozen_group_is_a_matter_of_time(group: Group) -> None:
     group.wait_empty()
 
 
+def test_a_held_process_is_not_handed_over_before_it_waits(group: Group) -> None:
+    """It is cloned into a frozen group, and does not come to wait there."""
+    directory = v2_directory(group)
+    directory.write("cgroup.freeze", "1")
+    try:
+        with pytest.raises(DeadlineExceeded), Placement.of(group) as place:
+            start(SpawnRequest(argv=["true"], placement=place, hold=True), timeout=0.2)
+    finally:
+        directory.write("cgroup.freeze", "0")
+    group.wait_empty()
+
+
 def test_a_group_that_was_killed_once_takes_processes(group: Group) -> None:
     """Linux 6.18 kills whatever is cloned into such a group, before its first instruction."""
     directory = v2_directory(group)
@@ -311,6 +332,42 @@ def test_supplementary_groups_as_asked() -> None:
     with start(request) as child:
         assert child.stdout is not None
         assert child.stdout.read() == b"7 8 9\n"
+
+
+def test_our_supplementary_groups_are_not_another_users() -> None:
+    code = f"""
+from cgmgr.spawn import *
+os.setgroups([1, 2])
+for fields in ({{"uid": {NOBODY}}}, {{"gid": 7}}, {{}}):
+    with start(SpawnRequest(argv=["id", "-G"], stdout=PIPE, **fields)) as child:
+        print(child.stdout.read().decode().split()[1:])
+"""
+    assert run_python(sys.executable, code).splitlines() == ["[]", "[]", "['1', '2']"]
+
+
+def test_another_user_may_be_where_we_may_not(open_folder: Path) -> None:
+    """As on NFS with root squashed: the folder is entered once it is theirs."""
+    theirs = open_folder / "theirs"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, NOBODY, NOBODY)
+    code = f"""
+from cgmgr import linux
+from cgmgr.spawn import *
+from cgmgr.errors import KernelError
+for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    linux.prctl(linux.PR_CAPBSET_DROP, capability)
+effective, permitted, inheritable = linux.capget()
+linux.capset(effective & ~6, permitted & ~6, inheritable & ~6)
+fields = {{"argv": ["/bin/readlink", "/proc/self/cwd"], "cwd": {str(theirs)!r}}}
+with start(SpawnRequest(**fields, uid={NOBODY}, stdout=PIPE)) as child:
+    print(child.stdout.read().decode())
+try:
+    start(SpawnRequest(**fields))
+except KernelError as error:
+    print(error.errno)
+"""
+    found = run_python(sys.executable, code).split()
+    assert found == [str(theirs), str(errno.EACCES)]
 
 
 def test_another_user_may_be_where_we_may(tmp_path: Path) -> None:
@@ -387,6 +444,20 @@ with start(SpawnRequest(argv=argv, stdout=PIPE)) as child:
     print(child.stdout.read().decode())
 """
     assert run_python(sys.executable, code).split() == ["NoNewPrivs:", "1"]
+
+
+def test_a_caller_in_another_namespace_starts_none_in_its_old_one() -> None:
+    code = """
+from cgmgr import linux
+from cgmgr.spawn import *
+def uts():
+    with start(SpawnRequest(argv=["readlink", "/proc/self/ns/uts"], stdout=PIPE)) as child:
+        return child.stdout.read().decode().strip()
+print(uts() == os.readlink("/proc/self/ns/uts"))
+linux.unshare(linux.CLONE_NEWUTS)
+print(uts() == os.readlink("/proc/self/ns/uts"))
+"""
+    assert run_python(sys.executable, code).split() == ["True", "True"]
 
 
 def test_namespaces(group: Group) -> None:
