@@ -81,6 +81,10 @@ def _v1_limit(text: str) -> int | Max:
     return MAX if int(text) < 0 or int(text) >= V1_UNLIMITED else int(text)
 
 
+def _v1_usec(text: str) -> int | Max:
+    return MAX if int(text) < 0 else int(text)
+
+
 def _frozen(text: str) -> Resources:
     return Resources(frozen=text not in ("0", "THAWED"))
 
@@ -252,10 +256,10 @@ V2: Final[dict[str, Reader]] = _BOTH | {
 
 V1: Final[dict[str, Reader]] = _BOTH | {
     "cpu.shares": _shares,
-    "cpu.cfs_quota_us": _cpu("quota_us", _v1_limit),
+    "cpu.cfs_quota_us": _cpu("quota_us", _v1_usec),
     "cpu.cfs_period_us": _cpu("period_us"),
     "cpu.cfs_burst_us": _cpu("burst_us"),
-    "cpu.rt_runtime_us": _cpu("rt_runtime_us", _v1_limit),
+    "cpu.rt_runtime_us": _cpu("rt_runtime_us", _v1_usec),
     "cpu.rt_period_us": _cpu("rt_period_us"),
     "memory.limit_in_bytes": _memory("max_bytes", _v1_limit),
     "memory.soft_limit_in_bytes": _memory("soft_limit_bytes", _v1_limit),

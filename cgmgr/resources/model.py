@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
 _MOST = MAX_U64 >> 1
+_RT_MOST = MAX_U64 // 1_000
 _LIMIT: checks.Range = (0, _MOST, True)
 _NONZERO: checks.Range = (1, _MOST, True)
 _WEIGHT: checks.Range = (1, 10_000, False)
@@ -41,8 +42,8 @@ class Cpu(Record):
         "quota_us": (1_000, QUOTA_MOST, True),
         "period_us": (1_000, 1_000_000, False),
         "burst_us": (0, QUOTA_MOST, False),
-        "rt_runtime_us": (0, _MOST, True),
-        "rt_period_us": (1, _MOST, False),
+        "rt_runtime_us": (0, _RT_MOST, True),
+        "rt_period_us": (1, _RT_MOST, False),
         "shares": (2, 262_144, False),
     }
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 
 from cgmgr.errors import RequestError
 from cgmgr.record import Record
@@ -37,8 +38,8 @@ RANGES: list[tuple[type[Record], str, dict[str, str], int, int, bool]] = [
     (Cpu, "period_us", {}, 1_000, 1_000_000, False),
     (Cpu, "weight", {}, 1, 10_000, False),
     (Cpu, "burst_us", {}, 0, QUOTA_MOST, False),
-    (Cpu, "rt_runtime_us", {}, 0, MOST, True),
-    (Cpu, "rt_period_us", {}, 1, MOST, False),
+    (Cpu, "rt_runtime_us", {}, 0, MAX_U64 // 1_000, True),
+    (Cpu, "rt_period_us", {}, 1, MAX_U64 // 1_000, False),
     (Memory, "max_bytes", {}, 1, MOST, True),
     (Memory, "high_bytes", {}, 1, MOST, True),
     (Memory, "low_bytes", {}, 0, MOST, True),
@@ -229,6 +230,7 @@ def test_merging_with_nothing_changes_nothing(request: Resources) -> None:
     assert request.merge(request) == request
 
 
+@settings_of_hypothesis(max_examples=50)
 @given(resources, resources)
 def test_what_is_on_top_holds(below: Resources, above: Resources) -> None:
     try:
