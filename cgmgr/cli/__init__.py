@@ -27,6 +27,13 @@ OWN_FAILURE: Final = 125
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line, and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:  # while modules were loaded
+        return 130
+
+
+def _run(words: list[str]) -> int:
     if words in (["--version"], ["version"]):
         return _guarded(_version, words)
     if words[:1] == ["help"]:
