@@ -9,6 +9,7 @@ own, docker's and util-linux's, and start without typer, which costs more than a
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -28,13 +29,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line, and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        _open_standard_streams()
         return _run(words)
     except KeyboardInterrupt:  # while modules were loaded
         return 130
 
 
+def _open_standard_streams() -> None:
+    """A standard descriptor that is closed would be the next file that is opened here, and a
+    command would then write its output into a group's file."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(fd, "w", encoding="utf-8", closefd=False))
+
+
 def _run(words: list[str]) -> int:
-    if words in (["--version"], ["version"]):
+    if words == ["--version"]:
         return _guarded(_version, words)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]

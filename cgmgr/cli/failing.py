@@ -44,6 +44,7 @@ def guarded(
         return INTERRUPTED
     except (CgmgrError, OSError) as error:
         say(error)
+        _flush()
         if isinstance(error, KernelError) and error.operation == "exec":
             return NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
         return usage if isinstance(error, UsageError) else failure
@@ -86,6 +87,14 @@ def _message(error: CgmgrError | OSError) -> str:
 def _printable(text: str) -> str:
     """Names may hold any byte; a terminal is shown escapes for what it would obey."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _flush() -> None:
+    """What was said before the error; a disk that is full by now must not be told of twice."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _mute(sys.stdout.fileno())
 
 
 def _mute(fd: int) -> None:

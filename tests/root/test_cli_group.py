@@ -450,6 +450,33 @@ def test_a_closed_pipe_is_no_error(words: list[str]) -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize(
+    ("command", "status", "output"),
+    [
+        ("group ls >&-", 0, ""),
+        ("group ls >/dev/full", 1, "cgmgr: no space left on device\n"),
+        ("run nope 2>&-", 125, ""),
+        ("run host sh -c 'echo a; echo b >&2; exit 3' >&- 2>&-", 3, ""),
+        ("run -i host cat <&-", 0, ""),
+        ("group run --temp cat <&-", 0, ""),
+    ],
+)
+def test_standard_streams_may_be_closed_or_full(command: str, status: int, output: str) -> None:
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+
+    ended = subprocess.run(
+        ["sh", "-c", f"{PROGRAM} {command}"],
+        env=environ,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+
+    assert (ended.returncode, ended.stdout) == (status, output)
+
+
 def test_as_a_module() -> None:
     import sys
 
