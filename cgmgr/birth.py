@@ -277,24 +277,27 @@ def encode(
 
 
 def _words(request: SpawnRequest) -> Words:
-    env: Mapping[Any, Any] = os.environb if request.env is None else request.env
     argv = [_word(word, "argument") for word in request.argv]
     program = request.executable if request.executable is not None else (*argv, b"")[0]
     if not request.entry and not (program and argv[0]):
         # posix.execve takes no empty argv[0], which programs may not survive either
         raise RequestError("the name of the program is empty", operation="start", value="")
-    encoded = {_word(key, "name"): _word(value, "value") for key, value in env.items()}
-    for key in encoded:
-        if not key or b"=" in key:
-            raise RequestError(f"invalid environment variable {os.fsdecode(key)!r}", value="env")
     return {
         "argv": argv,
         "program": _word(program, "program"),
-        "env": encoded,
+        "env": dict(os.environb) if request.env is None else _environment(request.env),
         "cwd": None if request.cwd is None else _word(request.cwd, "directory"),
         "entry": request.entry,
         "data": request.data,
     }
+
+
+def _environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    encoded = {_word(key, "name"): _word(value, "value") for key, value in env.items()}
+    for key in encoded:
+        if not key or b"=" in key:
+            raise RequestError(f"invalid environment variable {os.fsdecode(key)!r}", value="env")
+    return encoded
 
 
 def _word(word: Word, what: str) -> bytes:

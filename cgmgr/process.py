@@ -228,10 +228,11 @@ orphans: list[int] = []
 
 def reap_orphans() -> None:
     """Take the exit status of processes whose `Process` was dropped."""
-    if not orphans:
-        return
-    waiting, orphans[:] = orphans[:], []
-    for pidfd in waiting:
+    for _ in range(len(orphans)):
+        try:
+            pidfd = orphans.pop(0)  # at once, so that no other thread has the same
+        except IndexError:
+            return
         if readable(pidfd, 0):
             reap(pidfd)
             os.close(pidfd)
