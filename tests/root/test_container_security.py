@@ -295,9 +295,9 @@ def test_the_user_database_is_its_own(lab: Lab, tmp_path: Path) -> None:
 
 def test_devices_of_a_root_do_not_work(lab: Lab, tmp_path: Path) -> None:
     root = tiny_root(tmp_path / "root")
-    os.mknod(root / "disk", 0o20666, os.makedev(1, 5))
+    os.mknod(root / "disk", 0o20666, os.makedev(1, 3))
 
-    assert "denied" in lab.sh("cat /disk", rootfs=str(root)).err
+    assert "denied" in lab.sh("head -c 1 /disk", rootfs=str(root)).err
 
 
 def test_a_volume_through_a_link_of_the_root(lab: Lab, tmp_path: Path, outside: Path) -> None:
