@@ -25,7 +25,7 @@ def create(
     asked = settings.resources(words or [])
     manager = groups.manager(driver)
     settings.check_cpus(asked, manager.host)
-    if dry_run:
+    if dry_run or manager.driver.name == "dryrun":
         from cgmgr.driver import Request
         from cgmgr.manager import ACCOUNTING, full_name
 

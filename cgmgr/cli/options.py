@@ -31,7 +31,8 @@ BestEffort = Annotated[
     ),
 ]
 Driver = Annotated[
-    str, typer.Option("--driver", metavar="NAME", help="How groups are made: auto, cgroupfs.")
+    str,
+    typer.Option("--driver", metavar="NAME", help="How groups are made: auto, cgroupfs, dryrun."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For programs: bytes and microseconds.")]
 Timeout = Annotated[

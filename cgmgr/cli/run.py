@@ -43,7 +43,7 @@ def command(words: list[str]) -> int:
     request = run_options.request(given)
     manager = groups.manager(given.one("driver") or "auto")
     settings.check_cpus(request.resources or Resources(), manager.host)
-    if given.on("dry-run"):
+    if given.on("dry-run") or manager.driver.name == "dryrun":
         print("\n".join(_plan(request, manager, given.on("best-effort"))))
         return 0
     _check_terminal(given)

@@ -118,7 +118,7 @@ LIMITS: Final = (
 )
 GROUP: Final = (
     _one("cgroup-parent", "GROUP", "make the container's group below this one (default /cgmgr)"),
-    _one("driver", "NAME", "how groups are made: auto, cgroupfs (not docker's)"),
+    _one("driver", "NAME", "how groups are made: auto, cgroupfs, dryrun (not docker's)"),
     _switch(
         "best-effort", "report limits that this host cannot hold instead of refusing (not docker's)"
     ),

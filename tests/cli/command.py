@@ -37,7 +37,11 @@ def cgmgr(
 def started(*words: str) -> "subprocess.Popen[str]":
     """Start a command; what it writes is to be read."""
     return subprocess.Popen(
-        [PROGRAM, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        [PROGRAM, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

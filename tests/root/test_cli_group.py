@@ -273,6 +273,14 @@ def test_a_group_with_processes_stays_unless_told(
     assert left(group) == []
 
 
+def test_the_driver_that_only_says_it_is_a_dry_run(name: str) -> None:
+    said = cgmgr("group", "create", name, "pids=3", "--driver", "dryrun")
+
+    assert said.returncode == 0
+    assert said.stdout == cgmgr("group", "create", name, "pids=3", "--dry-run").stdout
+    assert left(name) == []
+
+
 def test_dry_runs_change_nothing(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
     other = f"{group}-other"
     said = {

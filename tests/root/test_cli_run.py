@@ -73,6 +73,8 @@ def test_a_kill_from_elsewhere_is_no_matter_of_memory(name: str) -> None:
         assert running.stdout.readline() == "ready\n"
         assert cgmgr("group", "kill", name).returncode == 0
         assert running.wait(30) == 137
+        assert running.stderr is not None
+        assert running.stderr.read() == ""
 
 
 def test_the_least_that_works_is_6_mib_and_one_process(name: str) -> None:
