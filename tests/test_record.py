@@ -63,10 +63,11 @@ def test_a_subclass_adds_fields_and_changes_defaults() -> None:
         ({}, "Point needs x"),
         ({"y": 1}, "Point needs x"),
         ({"x": 1, "z": 1}, "Point has no field z"),
+        ({"z": 1}, "Point has no field z"),
         ({"z": 1, "a": 1}, "Point has no field a, z"),
         ({"x": 1, "y": 1, "z": 1}, "Point has no field z"),
     ],
-    ids=["nothing", "missing", "unknown", "unknown-and-missing", "all-and-unknown"],
+    ids=["nothing", "missing", "unknown", "unknown-instead", "two-unknown", "all-and-unknown"],
 )
 def test_construction_refuses(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(TypeError) as caught:

@@ -151,14 +151,18 @@ DENY_ALL = {"allow": False, "access": "rwm"}
 MEANING: dict[str, tuple[dict[str, Any], Resources]] = {
     "nothing": ({}, Resources()),
     "nulls": ({"memory": None, "pids": None, "devices": None, "unified": None}, Resources()),
-    "null-fields": ({"memory": {"limit": None}, "cpu": {"cpus": None}}, Resources()),
+    "null-fields": (
+        {"memory": {"limit": None}, "cpu": {"cpus": None}, "unified": {"memory.max": None}},
+        Resources(),
+    ),
     "unknown": ({"dmem": {"x": 1}, "memory": {"shiny": []}, "cpu": {"x": "y"}}, Resources()),
     "zeros": (
         {
             "memory": {"limit": 0, "reservation": 0, "swap": 0, "kernel": 0, "kernelTCP": 0},
             "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""}
             | {"realtimeRuntime": 0, "realtimePeriod": 0},
-            "blockIO": {"weight": 0, "leafWeight": 0},
+            "blockIO": {"weight": 0, "leafWeight": 0}
+            | {"weightDevice": [{"major": 8, "minor": 0, "weight": 0}]},
         },
         Resources(),
     ),
