@@ -161,9 +161,7 @@ class Grammar:
     def _unknown(self, spelling: str, where: str = "") -> UsageError:
         name = spelling.lstrip("-")
         if name in self.absent:
-            return UsageError(
-                f"{self.command} has no {spelling}: {self.absent[name]}", hint=self._help
-            )
+            return UsageError(f"there is no {spelling}: {self.absent[name]}", hint=self._help)
         near = self._near(name) if spelling.startswith("--") else None
         also = f", did you mean --{near}?" if near else ""
         return UsageError(f"unknown option {spelling}{where}{also}", hint=self._help)

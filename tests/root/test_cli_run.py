@@ -117,7 +117,7 @@ def test_the_least_that_works_is_6_mib_and_one_process(name: str) -> None:
         ("--driver nope host true", "no driver 'nope'"),
         ("--result xml host true", "invalid --result 'xml'"),
         ("--timeout soon host true", "invalid timeout 'soon'"),
-        ("--detach host true", "cgmgr run has no --detach"),
+        ("--detach host true", "there is no --detach: containers run in the foreground"),
         ("--memroy 1g host true", "did you mean --memory?"),
         ("nope", "no image 'nope'"),
         ("", "no image"),
