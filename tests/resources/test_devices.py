@@ -16,7 +16,7 @@ from cgmgr.resources.devices import (
 
 from .requests import rules
 
-#: drivers.md 1.6, "default allowed set"
+#: what runc, crun and youki allow
 DEFAULTS = (
     "c *:* m",
     "b *:* m",

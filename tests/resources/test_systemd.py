@@ -164,7 +164,7 @@ def test_v1(request_: Resources, rows: list[Any]) -> None:
     assert properties(request_, version=1) == rows
 
 
-#: drivers.md 2.5: what is on the bus
+#: what is on the bus (src/core/dbus-cgroup.c)
 SIGNATURES = {
     "CPUWeight": "t",
     "CPUShares": "t",
@@ -275,7 +275,7 @@ def test_before_240_a_major_has_no_number() -> None:
 
 # -- what systemd cannot hold
 
-#: settings, whatever the version, for which there is no property (drivers.md 2.7)
+#: settings, whatever the version, for which there is no property
 NEVER = Resources(
     cpu=Cpu(burst_us=0, rt_runtime_us=0, rt_period_us=1),
     cpuset=Cpuset(partition="root"),
