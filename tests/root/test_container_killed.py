@@ -38,12 +38,12 @@ def containers(lab: Lab) -> Containers:
 class Launcher:
     """A process that starts a container as far as `until`, says its first process's pid, waits."""
 
-    def __init__(self, lab: Lab, until: str, *, dies: bool) -> None:
+    def __init__(self, lab: Lab, until: str, *, dies: bool, user: str = "") -> None:
         self.name = lab.name()
         program = (
             "import time; from cgmgr.host import Host; from cgmgr.runtime import launcher, spec;"
             f"request = spec.ContainerRequest(id={self.name!r}, rootfs='host',"
-            " argv=('sleep', '1000'));"
+            f" argv=('sleep', '1000'), user={user!r});"
             f"launch = launcher.Launch(host=Host.detect(), store={str(lab.store)!r},"
             f" run_root={str(lab.run_root)!r}, die_with_launcher={dies});"
             "container = launcher.Container.create(request, launch);"
@@ -74,9 +74,10 @@ class Launcher:
         self.process.stdout.close()
 
 
-@pytest.fixture(params=["created", "started"])
+@pytest.fixture(params=["created", "started", "started-as-another-user"])
 def launcher(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Launcher]:
-    made = Launcher(lab, request.param, dies=True)
+    until, _, other = request.param.partition("-")
+    made = Launcher(lab, until, dies=True, user="12345" if other else "")
     yield made
     made.close()
 
@@ -122,6 +123,20 @@ def test_one_whose_record_another_state_root_has_is_left_alone(lab: Lab, tmp_pat
     with lab.running("sleep", "1000") as (container, _):
         assert collect(elsewhere, str(lab.store)) == []
         assert Path(container.bundle).is_dir()
+
+
+def test_one_that_a_fork_of_its_launcher_holds_is_left_alone(
+    lab: Lab, containers: Containers
+) -> None:
+    bundle.prepare_store(str(lab.store))
+    held = bundle.hold(bundle.make(str(lab.store), "held", {}, ("/",)))
+    dead = Owner.of().replace(start_ticks=1)
+    with containers.lock("held"):
+        containers.save(ContainerRecord(id="held", bundle=f"{lab.store}/held", launcher=dead))
+
+    assert collect(containers, str(lab.store)) == []
+    os.close(held)
+    assert collect(containers, str(lab.store)) == ["held"]
 
 
 def test_a_bundle_without_a_record_is_removed(lab: Lab, containers: Containers) -> None:

@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +375,28 @@ def test_the_devices_work(lab: Lab) -> None:
 
     assert said.out.split("\n") == [" 00 00", "9", "6", "fd", "out", ""]
     assert "No space left" in said.err
+
+
+def test_mounts_stay_inside_on_a_host_that_shares_its_own(lab: Lab) -> None:
+    """As with systemd, which makes every mount so."""
+    program = (
+        "from pathlib import Path; from cgmgr.host import Host;"
+        "from cgmgr.runtime import launcher, spec;"
+        "mounts = lambda: Path('/proc/self/mountinfo').read_text();"
+        "before = mounts();"
+        f"request = spec.ContainerRequest(id={lab.name()!r}, rootfs='host', argv=('true',));"
+        f"launch = launcher.Launch(host=Host.detect(), store={str(lab.store)!r},"
+        f" run_root={str(lab.run_root)!r});"
+        "container = launcher.Container.create(request, launch);"
+        "assert mounts() == before, mounts();"
+        "container.start(); container.process.wait(); container.remove();"
+        "assert ' shared:' in before and mounts() == before"
+    )
+    words = ["unshare", "--mount", "--propagation", "shared", sys.executable, "-c", program]
+
+    subprocess.run(words, check=True, cwd=Path(__file__).parents[2])
+
+    assert lab.left() == []
 
 
 # -- a bundle of somebody else

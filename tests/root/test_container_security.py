@@ -139,18 +139,22 @@ def test_every_hierarchy_is_there_and_read_only(lab: Lab) -> None:
     assert said.err.count("Read-only") == said.err.count("\n") > 0
 
 
-def test_until_it_executes_nobody_inside_can_reach_into_it(lab: Lab) -> None:
-    """A second process of the same user in its namespaces may not open its descriptors."""
-    request = lab.request("sleep", "1000", user="12345")
+@pytest.mark.parametrize("user", ["0", "12345"])
+def test_until_it_executes_nobody_inside_can_reach_into_it(lab: Lab, user: str) -> None:
+    """Another process of the same user, with the same rights, may not open its descriptors."""
+    request = lab.request("sleep", "1000", user=user)
     with Container.create(request, lab.launch()) as container:
-        pid = container.process.pid
+        descriptor = Path(f"/proc/{container.process.pid}/fd/0")
         child = os.fork()
         if child == 0:
-            os.setresgid(0, 0, 0)
+            held = DEFAULT if user == "0" else 0
+            linux.prctl(linux.PR_SET_KEEPCAPS, 1)
             os.setgroups([])
-            os.setresuid(12345, 12345, 12345)
+            os.setresgid(0, 0, 0)
+            os.setresuid(int(user), int(user), int(user))
+            linux.capset(held, held, 0)
             try:
-                list(Path(f"/proc/{pid}/fd").iterdir())
+                descriptor.readlink()
             except PermissionError:
                 os._exit(0)
             os._exit(1)
