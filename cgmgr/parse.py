@@ -176,19 +176,19 @@ def cpu_max(text: str) -> tuple[int | Max, int]:
     return limit(quota), int(period)
 
 
-def numa_stat(text: str) -> dict[str, dict[int, int]]:
-    """memory.numa_stat: what is where, by node; in pages on v1, in bytes on v2.
+def numa_stat(text: str, unit: int = 1) -> dict[str, dict[int, int]]:
+    """memory.numa_stat: how many units are where, by node.
 
-    v1 has "KEY=TOTAL N0=NUMBER", v2 "KEY N0=NUMBER"; some vendors print lines without "=".
+    v1 has "KEY=TOTAL N0=PAGES", v2 "KEY N0=BYTES"; some vendors print lines of another form, which
+    are skipped.
     """
     values: dict[str, dict[int, int]] = {}
     for line in text.splitlines():
         head, *pairs = line.split() or ("",)
-        nodes: dict[int, int] = {}
-        for pair in pairs:
-            node, _, value = pair.partition("=")
-            if node[:1] == "N" and node[1:].isdecimal() and value.isdecimal():
-                nodes[int(node[1:])] = int(value)
+        try:
+            nodes = {int(n[1:]): int(v) * unit for n, _, v in [p.partition("=") for p in pairs]}
+        except ValueError:
+            continue
         if nodes:
             values[head.partition("=")[0]] = nodes
     return values
@@ -200,6 +200,7 @@ def pressure(text: str) -> dict[str, tuple[float, float, float, int]]:
     values: dict[str, tuple[float, float, float, int]] = {}
     for line in text.splitlines():
         kind, avg10, avg60, avg300, total, *_ = line.split()
+        # behind "avg10=", "avg60=", "avg300=" and "total="
         values[kind] = (float(avg10[6:]), float(avg60[6:]), float(avg300[7:]), int(total[6:]))
     return values
 

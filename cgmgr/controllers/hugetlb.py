@@ -80,8 +80,9 @@ def stats(read: Reader, version: int, facts: Facts) -> HugetlbStats | None:
     sizes: list[HugetlbSizeStats] = []
     for size in facts.hugepage_sizes:
         used = read(f"hugetlb.{size}.{USAGE[version]}", int)
-        if used is not None:  # else the controller is off here, and nothing else is to be had
-            sizes.append(one(read, size, used))
+        if used is None:
+            break  # the controller is off here: it is on for all sizes or for none
+        sizes.append(one(read, size, used))
     return HugetlbStats(sizes=tuple(sizes)) if sizes else None
 
 

@@ -75,7 +75,7 @@ def _v1(read: Reader, page_size: int) -> MemoryStats | None:
         local_stat=_renamed(counted, V2_NAMES) or None,
         local_events=_known(max=read("memory.failcnt", int), oom_kill=oom.get("oom_kill")) or None,
         swap_events=_known(max=read("memory.memsw.failcnt", int)) or None,
-        numa_bytes=_numa_v1(read("memory.numa_stat", parse.numa_stat), page_size),
+        numa_bytes=read("memory.numa_stat", lambda text: parse.numa_stat(text, page_size)),
         under_oom=None if under_oom is None else under_oom == 1,
         oom_kill_disable=None if disabled is None else disabled == 1,
     )
@@ -114,14 +114,3 @@ def _swap_max(most: int | Max | None, memsw: int | Max | None) -> int | Max | No
     if isinstance(memsw, int):
         return memsw - most if isinstance(most, int) else None
     return MAX if isinstance(memsw, Max) else None
-
-
-def _numa_v1(
-    pages: dict[str, dict[int, int]] | None, page_size: int
-) -> dict[str, dict[int, int]] | None:
-    if pages is None:
-        return None
-    return {
-        key: {node: count * page_size for node, count in nodes.items()}
-        for key, nodes in pages.items()
-    }
