@@ -9,10 +9,11 @@ Source: config.md and config-linux.md of the OCI runtime specification 1.2.
 from __future__ import annotations
 
 from cgmgr.record import Record
+from cgmgr.resources.document import Node
+from cgmgr.units import MAX_U32, MAX_U64
 
 from . import capabilities, layout, namespaces
 from .console import NewTerminal
-from .document import flag, number, numbers, object_, objects, text, texts, wrong
 from .handshake import Program
 from .identity import (
     RLIMITS,
@@ -23,14 +24,16 @@ from .identity import (
     Rlimit,
     WorkingDirectory,
 )
+from .layout import NAME, refused
 from .steps import ChangeMount, Mask, Propagation, ReadOnly, Step, SwitchRoot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Final
+    from collections.abc import Iterator, Mapping
+    from typing import Any, Final
 
-    from .document import Object
+_MOST_ID: Final = MAX_U32 - 1  # (uid_t) -1 means "leave it" in setresuid(2)
+_MOST_ROWS: Final = 0xFFFF  # struct winsize, ioctl_tty(2)
 
 #: what is understood, by place; the rest of the specification is refused
 _KNOWN: Final = {
@@ -92,12 +95,14 @@ class Setup(Record):
         ]
 
 
-def compile_config(config: Object, bundle: str, facts: layout.Facts) -> Setup:
+def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts) -> Setup:
     """The steps for a config.json.  Raises `RequestError` for what cannot be done."""
-    _refuse_unknown(config)
-    process, linux = object_(config, "process"), object_(config, "linux")
+    config = Node(document, NAME)
+    _refuse_unknown(document, config)
+    process, linux = config.node("process"), config.node("linux")
+    program = Program(argv=_args(process), env=_env(process))
     made = _namespaces(linux)
-    read_only = flag(object_(config, "root"), "readonly")
+    read_only = bool(config.node("root").boolean("readonly"))
     steps = (
         Propagation(kind=_propagation(linux)),
         *_host_names(config, made),
@@ -106,8 +111,8 @@ def compile_config(config: Object, bundle: str, facts: layout.Facts) -> Setup:
         *layout.mounts_of(config, bundle, made, facts),
         *layout.devices(config),
         *_terminal(process),
-        *(Mask(path=path) for path in texts(linux, "maskedPaths")),
-        *(ReadOnly(path=path) for path in texts(linux, "readonlyPaths")),
+        *(Mask(path=path) for path in linux.texts("maskedPaths")),
+        *(ReadOnly(path=path) for path in linux.texts("readonlyPaths")),
         *((ChangeMount(path="/", options=("ro",)),) if read_only else ()),
         SwitchRoot(),
         *_rlimits(process),
@@ -117,104 +122,110 @@ def compile_config(config: Object, bundle: str, facts: layout.Facts) -> Setup:
     return Setup(
         clone_flags=namespaces.flags(made),
         steps=steps,
-        program=Program(argv=texts(process, "args"), env=_env(process)),
+        program=program,
     )
 
 
-def _refuse_unknown(config: Object) -> None:
+def _refuse_unknown(document: Mapping[str, Any], config: Node) -> None:
+    """What is empty asks for nothing."""
     for place, known in _KNOWN.items():
-        part = object_(config, place) if place else config
-        unknown = sorted(key for key, value in part.items() if key not in known and value)
-        if unknown:
-            name = f"{place}.{unknown[0]}" if place else unknown[0]
-            raise wrong(name, "it is not supported")
-    if not texts(object_(config, "process"), "args"):
-        raise wrong("process.args", "there is no command")
+        node = config.node(place) if place else config
+        part: Mapping[str, Any] = (document.get(place) or {}) if place else document
+        for key, value in part.items():
+            if key not in known and value:
+                raise refused(node.at(key), "it is not supported")
 
 
-def _env(process: Object) -> tuple[str, ...]:
-    env = texts(process, "env")
+def _args(process: Node) -> tuple[str, ...]:
+    process.required("args", "cwd")
+    args = process.texts("args")
+    if not args or not args[0]:
+        raise refused(process.at("args"), "there is no command")
+    return args
+
+
+def _env(process: Node) -> tuple[str, ...]:
+    env = process.texts("env")
     malformed = [pair for pair in env if pair.find("=") < 1]
     if malformed:
-        raise wrong("process.env", f"{malformed[0]!r} is not NAME=VALUE")
+        raise refused(process.at("env"), f"{malformed[0]!r} is not NAME=VALUE")
     return env
 
 
-def _namespaces(linux: Object) -> tuple[str, ...]:
+def _namespaces(linux: Node) -> tuple[str, ...]:
     made: list[str] = []
-    for entry in objects(linux, "namespaces"):
-        path = text(entry, "path")
+    for entry in linux.nodes("namespaces"):
+        path = entry.text("path") or ""
         if path:
-            raise wrong("linux.namespaces", f"joining one ({path}) is not supported")
-        made.append(namespaces.named(text(entry, "type")).name)
+            raise refused(entry.at("path"), f"joining a namespace ({path}) is not supported")
+        made.append(namespaces.named(entry.text("type") or "").name)
     if "mount" not in made:
-        raise wrong("linux.namespaces", "a mount namespace is needed")
+        raise refused(linux.at("namespaces"), "a mount namespace is needed")
     unsupported = sorted({"user", "time"} & set(made))
     if unsupported:
-        raise wrong("linux.namespaces", f"{unsupported[0]} is not supported")
+        raise refused(linux.at("namespaces"), f"{unsupported[0]} is not supported")
     return tuple(made)
 
 
-def _propagation(linux: Object) -> str:
-    asked = text(linux, "rootfsPropagation")
+def _propagation(linux: Node) -> str:
+    asked = linux.text("rootfsPropagation") or ""
     if asked not in _PROPAGATION:
-        raise wrong("linux.rootfsPropagation", f"{asked} is not supported")
+        raise refused(linux.at("rootfsPropagation"), f"{asked} is not supported")
     return _PROPAGATION[asked]
 
 
-def _host_names(config: Object, made: tuple[str, ...]) -> Iterator[Step]:
-    hostname, domainname = text(config, "hostname"), text(config, "domainname")
+def _host_names(config: Node, made: tuple[str, ...]) -> Iterator[Step]:
+    hostname, domainname = config.text("hostname") or "", config.text("domainname") or ""
     if hostname or domainname:
         if "uts" not in made:
-            raise wrong("hostname", "it needs a uts namespace of its own")
+            raise refused(config.at("hostname"), "it needs a uts namespace of its own")
         yield Hostname(hostname=hostname, domainname=domainname)
     if "network" in made:
         yield LoopbackUp()
 
 
-def _oom_score(process: Object) -> Iterator[Step]:
-    value = number(process, "oomScoreAdj")
+def _oom_score(process: Node) -> Iterator[Step]:
+    value = process.whole("oomScoreAdj", -1000, 1000)
     if value is not None:
         yield OomScore(value=value)
 
 
-def _terminal(process: Object) -> Iterator[Step]:
-    if flag(process, "terminal"):
-        size = object_(process, "consoleSize")
+def _terminal(process: Node) -> Iterator[Step]:
+    if process.boolean("terminal"):
+        size = process.node("consoleSize")
         yield NewTerminal(
-            uid=number(object_(process, "user"), "uid") or 0,
-            rows=number(size, "height") or 0,
-            columns=number(size, "width") or 0,
+            uid=process.node("user").whole("uid", 0, _MOST_ID) or 0,
+            rows=size.whole("height", 0, _MOST_ROWS) or 0,
+            columns=size.whole("width", 0, _MOST_ROWS) or 0,
         )
 
 
-def _rlimits(process: Object) -> Iterator[Step]:
-    for limit in objects(process, "rlimits"):
-        kind = text(limit, "type")
+def _rlimits(process: Node) -> Iterator[Step]:
+    for limit in process.nodes("rlimits"):
+        kind = limit.text("type") or ""
         name = kind.removeprefix("RLIMIT_")
         if name not in RLIMITS:
-            raise wrong("process.rlimits", f"unknown limit {kind!r}")
+            raise refused(limit.at("type"), f"unknown limit {kind!r}")
         yield Rlimit(name=name, soft=_limit(limit, "soft"), hard=_limit(limit, "hard"))
 
 
-def _limit(limit: Object, key: str) -> int:
+def _limit(limit: Node, key: str) -> int:
     """RLIM_INFINITY is all ones in config.json, -1 for setrlimit."""
-    value = number(limit, key)
-    if value is None:
-        raise wrong("process.rlimits", f"{key} is missing")
-    return -1 if value == (1 << 64) - 1 else value
+    limit.required(key)
+    value = limit.whole(key, 0, MAX_U64)
+    return -1 if value is None or value == MAX_U64 else value
 
 
-def _user(process: Object) -> BecomeUser:
-    user, sets = object_(process, "user"), object_(process, "capabilities")
-    masks = {name: capabilities.mask_of(texts(sets, name)) for name in _SETS}
-    umask = number(user, "umask")
+def _user(process: Node) -> BecomeUser:
+    user, sets = process.node("user"), process.node("capabilities")
+    masks = {name: capabilities.mask_of(sets.texts(name)) for name in _SETS}
+    umask = user.whole("umask", 0, 0o777)
     return BecomeUser(
-        uid=number(user, "uid") or 0,
-        gid=number(user, "gid") or 0,
-        groups=numbers(user, "additionalGids"),
+        uid=user.whole("uid", 0, _MOST_ID) or 0,
+        gid=user.whole("gid", 0, _MOST_ID) or 0,
+        groups=user.wholes("additionalGids", 0, _MOST_ID),
         umask=0o022 if umask is None else umask,
-        no_new_privileges=flag(process, "noNewPrivileges"),
+        no_new_privileges=bool(process.boolean("noNewPrivileges")),
         **masks,
     )
 

@@ -15,21 +15,21 @@ import stat
 
 from cgmgr.errors import RequestError
 from cgmgr.record import Record
+from cgmgr.resources.document import Node
 
 from . import cgroups, mounts, overlay
 from .cgroups import HierarchyMount
-from .document import object_, objects, text, texts, wrong
 from .overlay import MountOverlay
 from .root import clean
 from .steps import BindDevice, BindRoot, ChangeMount, MakeSymlink, MountBind, MountNew, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Final
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any, Final
 
-    from .document import Object
-
+#: how the document is called in messages
+NAME: Final = "config.json"
 #: annotations by which a config.json asks for an overlay; the value of the first is a lowerdir=
 LAYERS: Final = "cgmgr.overlay.lowerdir"
 VOLATILE: Final = "cgmgr.overlay.volatile"
@@ -60,10 +60,12 @@ class Facts(Record):
     files: frozenset[str] = frozenset()
 
 
-def observe(config: Object, bundle: str, hierarchies: tuple[HierarchyMount, ...]) -> Facts:
+def observe(
+    document: Mapping[str, Any], bundle: str, hierarchies: tuple[HierarchyMount, ...]
+) -> Facts:
     """Look at the sources of the binds.  Raises `RequestError` for one that is not there."""
     files: set[str] = set()
-    for mount in objects(config, "mounts"):
+    for mount in Node(document, NAME).nodes("mounts"):
         if not _is_bind(mount):
             continue
         source = _source(mount, bundle)
@@ -82,33 +84,33 @@ def observe(config: Object, bundle: str, hierarchies: tuple[HierarchyMount, ...]
     return Facts(hierarchies=hierarchies, files=frozenset(files))
 
 
-def root(config: Object, bundle: str, facts: Facts) -> Iterator[Step]:
+def root(config: Node, bundle: str, facts: Facts) -> Iterator[Step]:
     """The root file system: the layers that the annotations name, or a directory of the bundle."""
-    annotations = object_(config, "annotations")
-    if LAYERS not in annotations:
-        path = text(object_(config, "root"), "path")
-        if not path:
-            raise wrong("root.path", "it is missing")
+    annotations = config.node("annotations")
+    if not annotations.has(LAYERS):
+        directory = config.node("root")
+        directory.required("path")
+        path = directory.text("path") or ""
         yield BindRoot(path=posixpath.join(bundle, path))
         return
     directories, files = _mount_points(config, bundle, facts)
     yield MountOverlay(
         bundle=bundle,
-        lowers=overlay.split_layers(text(annotations, LAYERS)),
-        volatile=text(annotations, VOLATILE) == "true",
+        lowers=overlay.split_layers(annotations.text(LAYERS) or ""),
+        volatile=annotations.text(VOLATILE) == "true",
         directories=directories,
         files=files,
     )
 
 
 def _mount_points(
-    config: Object, bundle: str, facts: Facts
+    config: Node, bundle: str, facts: Facts
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The directories and the files that must be there in the root file system itself."""
     directories: list[str] = []
     files: list[str] = []
     mounted: list[str] = []
-    for mount in objects(config, "mounts"):
+    for mount in config.nodes("mounts"):
         path = _destination(mount)
         if not _below_any(path, mounted):
             is_file = _is_bind(mount) and _source(mount, bundle) in facts.files
@@ -116,7 +118,7 @@ def _mount_points(
         mounted.append(path)
     if not _below_any("/dev/null", mounted):
         files += [path for path, _, _ in DEVICES]
-    cwd = working_directory(object_(config, "process"))
+    cwd = working_directory(config.node("process"))
     if cwd != "/" and not _below_any(cwd, [*mounted, *directories]):
         directories.append(cwd)
     return tuple(directories), tuple(files)
@@ -126,27 +128,28 @@ def _below_any(path: str, places: Iterable[str]) -> bool:
     return any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)
 
 
-def _is_bind(mount: Object) -> bool:
-    return text(mount, "type") == "bind" or bool({"bind", "rbind"} & {*texts(mount, "options")})
+def _is_bind(mount: Node) -> bool:
+    return mount.text("type") == "bind" or bool({"bind", "rbind"} & {*mount.texts("options")})
 
 
-def _source(mount: Object, bundle: str) -> str:
+def _source(mount: Node, bundle: str) -> str:
     """A bind's source; a relative one is below the bundle (config.md, "mounts")."""
-    return posixpath.normpath(posixpath.join(bundle, text(mount, "source")))
+    return posixpath.normpath(posixpath.join(bundle, mount.text("source") or ""))
 
 
-def _destination(mount: Object) -> str:
+def _destination(mount: Node) -> str:
     """A relative one starts at "/" (config.md 1.2, "mounts")."""
-    destination = clean(text(mount, "destination"))
+    destination = clean(mount.text("destination") or "")
     if destination == "/":
-        raise wrong("mounts", "a destination must be below /")
+        raise refused(mount.at("destination"), "it must be below /")
     return destination
 
 
-def mounts_of(config: Object, bundle: str, made: tuple[str, ...], facts: Facts) -> Iterator[Step]:
-    for mount in objects(config, "mounts"):
-        destination, options = _destination(mount), texts(mount, "options")
-        fstype = text(mount, "type")
+def mounts_of(config: Node, bundle: str, made: tuple[str, ...], facts: Facts) -> Iterator[Step]:
+    """The mounts, in the order in which they are listed; `made` are the new namespaces."""
+    for mount in config.nodes("mounts"):
+        destination, options = _destination(mount), mount.texts("options")
+        fstype = mount.text("type") or ""
         mounts.parse(options)
         if _is_bind(mount):
             source = _source(mount, bundle)
@@ -158,7 +161,7 @@ def mounts_of(config: Object, bundle: str, made: tuple[str, ...], facts: Facts) 
                 fstype=fstype or "none",
                 destination=destination,
                 options=options,
-                source=text(mount, "source"),
+                source=mount.text("source") or "",
                 exact=destination in _EXACT,
             )
 
@@ -176,8 +179,7 @@ def _cgroup_mounts(
         return
     if not facts.hierarchies:
         return
-    alone = facts.hierarchies[0]
-    if not alone.name:
+    if not all(hierarchy.name for hierarchy in facts.hierarchies):
         yield MountNew(fstype="cgroup2", destination=destination, options=options, source="cgroup")
         return
     writable = tuple(word for word in options if word != "ro")
@@ -200,9 +202,9 @@ def _cgroup_mounts(
         yield ChangeMount(path=destination, options=("ro",))
 
 
-def devices(config: Object) -> Iterator[Step]:
+def devices(config: Node) -> Iterator[Step]:
     """None into a /dev that is the host's."""
-    if any(_destination(m) == "/dev" and _is_bind(m) for m in objects(config, "mounts")):
+    if any(_destination(m) == "/dev" and _is_bind(m) for m in config.nodes("mounts")):
         return
     for path, major, minor in DEVICES:
         yield BindDevice(path=path, major=major, minor=minor)
@@ -210,8 +212,14 @@ def devices(config: Object) -> Iterator[Step]:
         yield MakeSymlink(target=target, path=path)
 
 
-def working_directory(process: Object) -> str:
-    cwd = text(process, "cwd")
+def working_directory(process: Node) -> str:
+    """Where the program starts."""
+    cwd = process.text("cwd") or ""
     if not cwd.startswith("/"):
-        raise wrong("process.cwd", "it must be an absolute path")
+        raise refused(process.at("cwd"), "it must be an absolute path")
     return clean(cwd)
+
+
+def refused(place: str, reason: str) -> RequestError:
+    """The error for a value of config.json that cannot be."""
+    return RequestError(f"{place}: {reason}", operation=f"read {place}")

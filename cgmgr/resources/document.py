@@ -10,7 +10,7 @@ from cgmgr.errors import RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 
@@ -67,9 +67,30 @@ class Node:
 
     def text(self, key: str) -> str | None:
         value = self._fields.get(key)
-        if value is not None and not isinstance(value, str):
-            raise self.complaint(self.at(key), value, "a string")
+        if value is not None and not _is_text(value):
+            raise self.complaint(self.at(key), value, "a string without NUL")
         return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The strings of an array, none where it is absent."""
+        return tuple(self._values(key, _is_text, "a string without NUL"))
+
+    def wholes(self, key: str, least: int, most: int) -> tuple[int, ...]:
+        """The whole numbers of an array, none where it is absent."""
+
+        def fits(value: Any) -> bool:
+            return type(value) is int and least <= value <= most
+
+        return tuple(self._values(key, fits, f"a whole number from {least} to {most}"))
+
+    def _values(self, key: str, fits: Callable[[Any], bool], wanted: str) -> list[Any]:
+        values: list[Any] = self._fields[key] if self.has(key) else []
+        if not _is_list(values):
+            raise self.complaint(self.at(key), values, "an array")
+        for index, value in enumerate(values):
+            if not fits(value):
+                raise self.complaint(f"{self.at(key)}[{index}]", value, wanted)
+        return values
 
     def required(self, *keys: str) -> None:
         """Complain of fields that are absent."""
@@ -78,6 +99,10 @@ class Node:
                 raise RequestError(
                     f"{self.path} lacks {key}", operation=f"read {self.path}", value=key
                 )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
 
 
 def _is_list(value: object) -> bool:

@@ -244,6 +244,10 @@ def put(*path: str, value: object) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def no_root(document: dict[str, Any]) -> None:
+    document.update(root={}, annotations={})
+
+
 REFUSED = {
     "hooks": put("hooks", value={"prestart": [{"path": "/bin/true"}]}),
     "linux.seccomp": put("linux", "seccomp", value={"defaultAction": "SCMP_ACT_ALLOW"}),
@@ -251,13 +255,21 @@ REFUSED = {
     "linux.sysctl": put("linux", "sysctl", value={"net.ipv4.ip_forward": "1"}),
     "linux.uidMappings": put("linux", "uidMappings", value=[{"size": 1}]),
     "process.apparmorProfile": put("process", "apparmorProfile", value="x"),
-    "process.args": put("process", "args", value=[]),
+    "process.args": put("process", "args", value=[1]),
+    "lacks args": put("process", "args", value=None),
+    "lacks cwd": put("process", "cwd", value=None),
     "process.cwd": put("process", "cwd", value="relative"),
     "process.env": put("process", "env", value=["NOVALUE"]),
-    "process.rlimits": put("process", "rlimits", value=[{"type": "RLIMIT_X"}]),
-    "soft": put("process", "rlimits", value=[{"type": "RLIMIT_CPU", "hard": 1}]),
+    "process.rlimits[0].type": put("process", "rlimits", value=[{"type": "RLIMIT_X"}]),
+    "lacks soft": put("process", "rlimits", value=[{"type": "RLIMIT_CPU", "hard": 1}]),
     "additionalGids": put("process", "user", value={"additionalGids": ["4"]}),
     "terminal": put("process", "terminal", value="yes"),
+    "root lacks path": no_root,
+    "oomScoreAdj": put("process", "oomScoreAdj", value=1001),
+    "uid": put("process", "user", "uid", value=1 << 32),
+    "umask": put("process", "user", "umask", value=0o1000),
+    "process is": put("process", value=["true"]),
+    "args: there is no command": put("process", "args", value=[]),
     "linux.namespaces": put("linux", "namespaces", value=[{"type": "pid"}]),
     "joining": put("linux", "namespaces", value=[{"type": "pid", "path": "/proc/1/ns/pid"}]),
     "user is not": put("linux", "namespaces", value=[{"type": "mount"}, {"type": "user"}]),
