@@ -219,6 +219,8 @@ def _limit(limit: Node, key: str) -> int:
 def _user(process: Node) -> BecomeUser:
     user, sets = process.node("user"), process.node("capabilities")
     masks = {name: capabilities.mask_of(sets.texts(name)) for name in _SETS}
+    # the kernel takes no other (capabilities(7)); `runc spec` and `crun spec` ask for some
+    masks["ambient"] &= masks["permitted"] & masks["inheritable"]
     umask = user.whole("umask", 0, 0o777)
     return BecomeUser(
         uid=user.whole("uid", 0, _MOST_ID) or 0,

@@ -11,9 +11,10 @@ import pytest
 
 from cgmgr import linux
 from cgmgr.errors import RequestError
-from cgmgr.runtime import compile, handshake, init, layout, namespaces, spec
+from cgmgr.runtime import capabilities, compile, handshake, init, layout, namespaces, spec
 from cgmgr.runtime.cgroups import HierarchyMount
 from cgmgr.runtime.compile import Setup
+from cgmgr.runtime.identity import BecomeUser
 from cgmgr.runtime.layout import Facts
 from cgmgr.runtime.overlay import MountOverlay
 from cgmgr.runtime.steps import BindRoot, MountBind, Step
@@ -233,6 +234,23 @@ def test_a_source_that_is_missing(tmp_path: Path) -> None:
         layout.observe(document, BUNDLE, ())
 
     assert caught.value.hint == f"mkdir -p {tmp_path}/missing"
+
+
+def test_ambient_capabilities_are_those_that_the_kernel_takes() -> None:
+    document = config()
+    document["process"]["capabilities"] = {
+        "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_FOWNER"],
+        "effective": ["CAP_KILL"],
+        "permitted": ["CAP_KILL", "CAP_CHOWN"],
+        "inheritable": ["CAP_KILL", "CAP_FOWNER"],
+        "ambient": ["CAP_KILL", "CAP_CHOWN", "CAP_FOWNER"],
+    }
+
+    user = compiled(document).steps[-1]
+
+    assert isinstance(user, BecomeUser)
+    assert capabilities.names_of(user.ambient) == ("KILL",)
+    assert capabilities.names_of(user.permitted) == ("CHOWN", "KILL")
 
 
 def put(*path: str, value: object) -> Callable[[dict[str, Any]], None]:
