@@ -19,9 +19,10 @@ from cgmgr.errors import (
     ControllerUnavailable,
     GroupBusy,
     GroupGone,
+    LimitBelowUsage,
     NoSuchGroup,
 )
-from cgmgr.kernfs import join, parent_of
+from cgmgr.parents import prune
 from cgmgr.plan import Drift, Effect, Machine, Plan
 from cgmgr.record import Record
 from cgmgr.resources import Resources
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from cgmgr.kernfs import Directory
     from cgmgr.result import Result
     from cgmgr.rundir import Rundir
-    from cgmgr.spawn import Placement, Process
+    from cgmgr.running import GroupProcess
+    from cgmgr.spawn import Placement
 
 #: controllers whose counts are part of another's: v1's cpuacct counts what v2's cpu does
 STATS_FIELDS: Final = {"cpuacct": "cpu"}
@@ -150,7 +152,7 @@ class Group:
                 plan.execute(machine)
             self.resources = self.resources.merge(asked)
             self._rundir.save_resources(self.name, self.resources)
-        return Report(effects=tuple(machine.effects), refused=tuple(machine.refused))
+        return Report(effects=tuple(machine.effects), refused=(*plan.refused, *machine.refused))
 
     def plan(self, resources: Resources | None = None, **words: Any) -> list[str]:
         """The lines of what `update` would do.  Changes nothing."""
@@ -159,7 +161,10 @@ class Group:
 
     def diff(self) -> list[Drift]:
         """Where the kernel holds something else than was asked; empty when all is as asked."""
-        machine, plan = self._compile(self.resources)
+        try:
+            machine, plan = self._compile(self.resources)
+        except LimitBelowUsage as error:  # lifted by somebody, and used since
+            return [Drift(path=error.path or "", asked=error.value or "", held=str(error.used))]
         with machine:
             return [drift for step in plan.steps for drift in step.drift(machine)]
 
@@ -283,7 +288,7 @@ class Group:
 
         return Placement.of(self)
 
-    def popen(self, argv: Sequence[str], **options: Any) -> Process:
+    def popen(self, argv: Sequence[str], **options: Any) -> GroupProcess:
         """Start a process in the group; no instruction of it runs outside.  See `cgmgr.spawn`."""
         from cgmgr import running
 
@@ -295,7 +300,7 @@ class Group:
 
         return running.run(self, argv, timeout=timeout, **options)
 
-    async def apopen(self, argv: Sequence[str], **options: Any) -> Process:
+    async def apopen(self, argv: Sequence[str], **options: Any) -> GroupProcess:
         """As `popen`, for asyncio."""
         from cgmgr import running
 
@@ -363,26 +368,6 @@ class Group:
 def _filled(record: Record | None, more: Record) -> Record:
     """One record of two that know different fields."""
     return more if record is None else more.replace(**record.set_fields())
-
-
-def prune(host: Host, rundir: Rundir, name: str) -> None:
-    """Remove the groups above `name` that were made only to hold groups like it, once they are
-    empty; the first that somebody still uses, or asked for, ends it."""
-    parent = parent_of(name)
-    while parent != "/":
-        with rundir.lock(parent):
-            record = rundir.load(parent)
-            if record is None or not record.implicit:
-                return
-            for hierarchy in host.managed:
-                try:
-                    host.tree(hierarchy).rmdir(join(hierarchy.base, parent))
-                except GroupGone:
-                    continue
-                except GroupBusy:
-                    return
-            rundir.delete(parent)
-        parent = parent_of(parent)
 
 
 def asked_for(resources: Resources | None, words: Mapping[str, Any]) -> Resources:

@@ -91,6 +91,11 @@ def ancestors_of(path: str) -> list[str]:
     return ["/", *("/" + "/".join(parts[:end]) for end in range(1, len(parts)))] if parts[0] else []
 
 
+def top_of(path: str) -> str:
+    """The first group on the way down: "/a" of "/a/b/c"."""
+    return "/" + path.strip("/").partition("/")[0]
+
+
 def join(base: str, *names: str) -> str:
     """`names` below the group `base`."""
     path = base.rstrip("/")
@@ -265,7 +270,7 @@ class Tree:
 
     def __init__(self, mountpoint: str, magic: int | None = None) -> None:
         self.mountpoint = mountpoint
-        self._parent: tuple[str, int] = ("", -1)
+        self._parent: Directory | None = None
         try:
             self._root = os.open(mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -278,7 +283,7 @@ class Tree:
 
     def close(self) -> None:
         """Close the root's descriptor; twice does no harm."""
-        self._forget_parent()
+        self._parent = None
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
@@ -359,12 +364,14 @@ class Tree:
     def _in_parent(self, operation: str, path: str, act: Callable[..., None]) -> None:
         name = path.rpartition("/")[2]
         try:
+            parent = self._open_parent(path)
             try:
-                act(name, dir_fd=self._open_parent(path))
+                act(name, dir_fd=parent.fd)
             except FileNotFoundError:
                 # the parent may have been removed, and made again, since it was opened
-                self._forget_parent()
-                act(name, dir_fd=self._open_parent(path))
+                self._parent = None
+                parent = self._open_parent(path)
+                act(name, dir_fd=parent.fd)
         except OSError as error:
             if isinstance(error, CgmgrError):
                 raise
@@ -377,16 +384,13 @@ class Tree:
                 ) from error
             raise translate(operation, self.absolute(path), error) from error
 
-    def _open_parent(self, path: str) -> int:
-        """The directory that a group is made in, kept open: groups are made where others were."""
-        parent = parent_of(path)
-        if self._parent[0] != parent:
-            self._forget_parent()
-            self._parent = (parent, self._open(parent))
-        return self._parent[1]
+    def _open_parent(self, path: str) -> Directory:
+        """The directory that a group is made in, kept open: groups are made where others were.
 
-    def _forget_parent(self) -> None:
-        fd = self._parent[1]
-        self._parent = ("", -1)
-        if fd >= 0:
-            os.close(fd)
+        Another thread may put another one in its place; this one is open as long as you hold it.
+        """
+        wanted = parent_of(path)
+        parent = self._parent
+        if parent is None or parent.path != wanted:
+            parent = self._parent = Directory(self, wanted, self._open(wanted))
+        return parent

@@ -12,10 +12,10 @@ import os
 from itertools import count
 
 from cgmgr import driver as drivers
-from cgmgr import kernfs
+from cgmgr import kernfs, parents
 from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
-from cgmgr.group import Group, Report, asked_for, prune
+from cgmgr.group import Group, Report, asked_for
 from cgmgr.host import Host
 from cgmgr.plan import Machine, Target
 from cgmgr.record import Record
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from typing import Any, Final
 
-    from cgmgr.driver import Driver, Observed
+    from cgmgr.driver import Driver
     from cgmgr.result import Result
 
 #: the group below which names without a leading / are
@@ -103,23 +103,27 @@ class Manager:
         raise AssertionError("the loop returns or raises")
 
     def _create(self, request: Request, record: GroupRecord) -> Group:
-        with self.rundir.lock(request.group), Machine(self.host) as machine:
+        with parents.locked(self.rundir, request.group), Machine(self.host) as machine:
             observed = self.driver.observe(request)
             plan = self.driver.create(request, observed)
-            record = record.replace(paths=self._paths(request.group, machine))
-            self.rundir.save(record)
+            # half made it goes with its maker, whatever it is to be: a killed one is collected
+            half = record.replace(paths=self._paths(request.group, machine), ephemeral=True)
+            self.rundir.save(half)
+            above = {name for names in observed.missing.values() for name in names}
+            parents.remember(self.rundir, above, self.driver.name)
             try:
                 plan.execute(machine)
-                if record.paths != (paths := self._paths(request.group, machine)):
-                    record = record.replace(paths=paths)
+                record = record.replace(paths=self._paths(request.group, machine))
+                if record != half:
                     self.rundir.save(record)
-                self._remember_parents(observed)
             except BaseException:
                 self.rundir.delete(request.group)
+                parents.prune_locked(self.host, self.rundir, request.group)
                 raise
         group = self._group(record, request.resources)
         group.report = Report(
-            effects=tuple(machine.effects), refused=(*observed.skipped, *machine.refused)
+            effects=tuple(machine.effects),
+            refused=(*observed.skipped, *plan.refused, *machine.refused),
         )
         return group
 
@@ -127,17 +131,6 @@ class Manager:
         """Where the group is or will be, in every hierarchy."""
         managed = self.host.managed
         return {h.key: machine.path(Target(group=group, key=h.key)) for h in managed}
-
-    def _remember_parents(self, observed: Observed) -> None:
-        """Parents that this plan made are ours to prune, once nothing is below them."""
-        for name in sorted({name for names in observed.missing.values() for name in names}):
-            with self.rundir.lock(name):
-                if self.rundir.load(name) is None:
-                    self.rundir.save(
-                        GroupRecord.of_this_process(
-                            name=name, driver=self.driver.name, implicit=True
-                        )
-                    )
 
     def plan(self, name: str, resources: Resources | None = None, **words: Any) -> list[str]:
         """The lines of what `create` would do, or `update` if the group is there.  Changes
@@ -197,12 +190,12 @@ class Manager:
                 with self.rundir.lock(name):
                     if self._collect(name):
                         removed.append(name)
-                prune(self.host, self.rundir, name)
+                parents.prune(self.host, self.rundir, name)
             except CgmgrError as error:
                 failed.append((name, str(error)))
         for record in self.rundir.records():
             if record.implicit:
-                prune(self.host, self.rundir, kernfs.join(record.name, "any"))
+                parents.prune(self.host, self.rundir, kernfs.join(record.name, "any"))
         swept = tuple(self.rundir.sweep())
         return Collected(removed=tuple(removed), failed=tuple(failed), swept=swept)
 

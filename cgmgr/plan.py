@@ -283,7 +283,8 @@ class Write(Step):
     def _restore(self, group: kernfs.Directory) -> None:
         text = self.row.undo if self.row.undo is not None else self.previous
         if text is not None:
-            group.write(self.row.undo_file or self.row.file, text)
+            # nothing at all is what the kernel takes for no write
+            group.write(self.row.undo_file or self.row.file, text or "\n")
 
 
 def explain(error: CgmgrError, row: Row, group: kernfs.Directory) -> CgmgrError:
@@ -312,12 +313,14 @@ def _line(machine: Machine, target: Target, row: Row) -> str:
 
 
 class Plan(Record):
-    """Steps in their order.  `describe` is what a dry run prints."""
+    """Steps in their order, and, where that was wanted (best effort), what was left out because
+    this host cannot hold it.  `describe` is what a dry run prints."""
 
     steps: tuple[Step, ...] = ()
+    refused: tuple[CgmgrError, ...] = ()
 
     def __add__(self, other: Plan) -> Plan:
-        return Plan(steps=self.steps + other.steps)
+        return Plan(steps=self.steps + other.steps, refused=self.refused + other.refused)
 
     def describe(self, machine: Machine) -> list[str]:
         """One line a step; below it, indented, its alternatives and what cannot be taken back."""

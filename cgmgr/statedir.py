@@ -83,6 +83,18 @@ def decode(encoded: str) -> str | None:
         return None
 
 
+class _Open:
+    """An open folder; closed when nobody, in any thread, holds it any more."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 class Folder:
     """One folder of a state root: the records and locks of one kind of thing.
 
@@ -91,7 +103,7 @@ class Folder:
     """
 
     #: also where a subclass finds no root, and raises before there is more to close
-    _fd: int = -1
+    _kept: _Open | None = None
 
     def __init__(self, root: str, folder: str) -> None:
         self.root = root.rstrip("/")
@@ -172,23 +184,19 @@ class Folder:
     def opened(self, *, create: bool = False) -> Generator[int]:
         """The folder's descriptor, its owner and mode checked; -1 where it is not there and shall
         not be made.  It is kept for the next time, as long as the folder has its name."""
-        if self._fd < 0 or os.fstat(self._fd).st_nlink == 0:
-            self.close()
+        kept = self._kept
+        if kept is None or os.fstat(kept.fd).st_nlink == 0:
+            kept = self._kept = None
             try:
-                self._fd = self._open(create)
+                kept = self._kept = _Open(self._open(create))
             except OSError as error:
                 if error.errno != errno.ENOENT or create:
                     raise kernel_error("open", self.path, error) from error
-        yield self._fd
+        yield -1 if kept is None else kept.fd
 
     def close(self) -> None:
         """Let go of the folder's descriptor; twice does no harm."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
+        self._kept = None
 
     def _open(self, create: bool) -> int:
         parent, _, name = self.root.rpartition("/")

@@ -24,6 +24,7 @@ from cgmgr.errors import (
     NoSuchGroup,
 )
 from cgmgr.plan import Enable, EnsureParent, MakeGroup, Plan, Step, Target, Write
+from cgmgr.record import Record
 from cgmgr.resources import Resources
 
 from .look import THREADED, Look, switched
@@ -32,7 +33,10 @@ from .steps import Attach, Evacuate, RemoveGroup, SetFrozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
+    from cgmgr.controllers.base import Controller
+    from cgmgr.errors import CgmgrError
     from cgmgr.host import Hierarchy, Host
 
 
@@ -77,7 +81,7 @@ class Cgroupfs:
             steps.append(MakeGroup(target=target))
             if hierarchy.version == 2:
                 steps += self._threading(target, request, observed)
-        return Plan(steps=(*steps, *self._settings(request, observed)))
+        return Plan(steps=tuple(steps)) + self._settings(request, observed)
 
     def update(self, request: Request, observed: Observed) -> Plan:
         if not observed.here:
@@ -85,7 +89,7 @@ class Cgroupfs:
         steps: list[Step] = []
         if self.host.v2 is not None and self.host.v2.key in observed.here:
             steps += self._enabling(self.host.v2, request, observed)
-        return Plan(steps=(*steps, *self._settings(request, observed)))
+        return Plan(steps=tuple(steps)) + self._settings(request, observed)
 
     def remove(self, group: str, observed: Observed) -> Plan:
         if not observed.here:
@@ -181,14 +185,20 @@ class Cgroupfs:
         row = Row(controller="cgroup", file="cgroup.type", value="threaded")
         yield Write(target=target, row=row)
 
-    def _settings(self, request: Request, observed: Observed) -> Iterator[Step]:
+    def _settings(self, request: Request, observed: Observed) -> Plan:
+        steps: list[Step] = []
+        refused: list[CgmgrError] = []
         for name, scene in observed.scenes.items():
-            controller = CONTROLLERS[name]
             target = Target(group=observed.group, key=self.host.need(name).key)
-            for row in controller.rows(request.resources, scene):
-                yield _step(target, row, scene, request)
+            resources = request.resources
+            if request.best_effort:
+                resources, reasons = holdable(CONTROLLERS[name], resources, scene)
+                refused += reasons
+            for row in CONTROLLERS[name].rows(resources, scene):
+                steps.append(_step(target, row, scene, request))
         if request.resources.unified:
-            yield from self._raw(request, observed)
+            steps += self._raw(request, observed)
+        return Plan(steps=tuple(steps), refused=tuple(refused))
 
     def _raw(self, request: Request, observed: Observed) -> Iterator[Step]:
         if self.host.v2 is None:
@@ -202,6 +212,32 @@ class Cgroupfs:
         scene = Scene(version=2, new=not observed.here, files=observed.raw, where=observed.group)
         for row in raw_rows(request.resources, scene):
             yield Write(target=target, row=row, optional=request.best_effort)
+
+
+def holdable(
+    controller: Controller, resources: Resources, scene: Scene
+) -> tuple[Resources, list[HostError]]:
+    """The request without the settings of one controller that this host cannot hold, each tried
+    alone, and why not."""
+    refused: list[HostError] = []
+    for field, value in resources.set_fields().items():
+        parts = value.set_fields() if isinstance(value, Record) else {"": value}
+        for part in parts:
+            only = value.replace(**_unset(value, part)) if part else value
+            try:
+                controller.rows(Resources(**{field: only}), scene)
+            except HostError as error:
+                refused.append(error)
+                left = getattr(resources, field)
+                less = left.replace(**{part: left.__defaults__[part]}) if part else None
+                default = Resources.__defaults__[field] if less is None else less
+                resources = resources.replace(**{field: default})
+    return resources, refused
+
+
+def _unset(record: Record, but: str) -> dict[str, Any]:
+    """Every optional field but one at its default."""
+    return {name: default for name, default in record.__defaults__.items() if name != but}
 
 
 def _step(target: Target, row: Row, scene: Scene, request: Request) -> Step:

@@ -39,7 +39,8 @@ def muted(plan: Plan) -> Plan:
         steps=tuple(
             Say(step=step, irreversible=step.irreversible, shared=step.shared)
             for step in plan.steps
-        )
+        ),
+        refused=plan.refused,
     )
 
 

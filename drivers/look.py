@@ -126,7 +126,9 @@ class Look:
             version=hierarchy.version,
             new=not here,
             files=files,
-            parent=_above(tree, path, [file for file in wanted if file in inherited]),
+            parent=_above(
+                tree, path, [f for f in wanted if f in inherited], controller.NAME == "cpuset"
+            ),
             children=children,
             where=tree.absolute(path),
             facts=self.host.facts,
@@ -204,12 +206,15 @@ def _ancestor(name: str, directory: kernfs.Directory, wanted: list[str], own: bo
     )
 
 
-def _above(tree: kernfs.Tree, path: str, files: list[str]) -> dict[str, str | None]:
-    """The files of the nearest group above that exists."""
+def _above(tree: kernfs.Tree, path: str, files: list[str], filled: bool) -> dict[str, str | None]:
+    """The files of the nearest group above that exists; with `filled`, in which they say anything:
+    a v1 cpuset may be empty until somebody fills it."""
     while files and path != "/":
         path = kernfs.parent_of(path)
         with contextlib.suppress(GroupGone), tree.open(path) as directory:
-            return {file: _stripped(directory.try_read(file)) for file in files}
+            texts = {file: _stripped(directory.try_read(file)) for file in files}
+            if not filled or texts[files[0]] or path == "/":
+                return texts
     return {}
 
 

@@ -244,3 +244,11 @@ def test_a_threaded_group_takes_threaded_controllers_only(tmp_path: Path) -> Non
     with pytest.raises(HostError, match="is threaded, and cannot have memory"):
         manager.create("domain/workers", threaded=True, memory="64M")
     assert manager.list("/cgmgr/domain") == []
+
+
+def test_best_effort_leaves_out_only_what_cannot_be_held(tmp_path: Path) -> None:
+    host, manager = on("debian12-hybrid", tmp_path)
+    group = manager.create("x", best_effort=True, memory="64M", memory_high="32M", oom_group=True)
+
+    assert ["high" in str(e) or "oom" in str(e) for e in group.report.refused] == [True, True]
+    assert ("memory", "/cgmgr/x", "memory.limit_in_bytes", "67108864") in host.writes

@@ -1,0 +1,64 @@
+"""Groups that were made only to hold other groups.
+
+Law: they are remembered as such when they are made, and removed with the last group below them; one
+that somebody asked for, or that was there before, stays.  All of that happens under the lock of the
+topmost group, without which no group is made below it: a parent that is being pruned would
+otherwise vanish under one that is being made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from cgmgr.errors import GroupBusy, GroupGone
+from cgmgr.kernfs import join, parent_of, top_of
+from cgmgr.rundir import GroupRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from cgmgr.host import Host
+    from cgmgr.rundir import Rundir
+
+
+@contextlib.contextmanager
+def locked(rundir: Rundir, group: str) -> Generator[None]:
+    """The lock of the topmost group, and the group's own."""
+    top = top_of(group)
+    with rundir.lock(top), contextlib.ExitStack() as stack:
+        if group != top:
+            stack.enter_context(rundir.lock(group))
+        yield
+
+
+def remember(rundir: Rundir, names: Iterable[str], driver: str) -> None:
+    """Note groups that are about to be made as parents.  The caller holds the topmost lock."""
+    for name in sorted(names):
+        if rundir.load(name) is None:
+            rundir.save(GroupRecord.of_this_process(name=name, driver=driver, implicit=True))
+
+
+def prune(host: Host, rundir: Rundir, name: str) -> None:
+    """Remove the groups above `name` that were made only to hold groups like it, once they are
+    empty; the first that somebody still uses, or asked for, ends it."""
+    with rundir.lock(top_of(name)):
+        prune_locked(host, rundir, name)
+
+
+def prune_locked(host: Host, rundir: Rundir, name: str) -> None:
+    """As `prune`, for whoever holds the topmost lock."""
+    parent = parent_of(name)
+    while parent != "/":
+        record = rundir.load(parent)
+        if record is None or not record.implicit:
+            return
+        for hierarchy in host.managed:
+            try:
+                host.tree(hierarchy).rmdir(join(hierarchy.base, parent))
+            except GroupGone:
+                continue
+            except GroupBusy:
+                return
+        rundir.delete(parent)
+        parent = parent_of(parent)
