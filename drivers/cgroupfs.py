@@ -33,7 +33,6 @@ from .steps import Attach, Evacuate, RemoveGroup, SetFrozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from cgmgr.controllers.base import Controller
     from cgmgr.errors import CgmgrError
@@ -217,27 +216,28 @@ class Cgroupfs:
 def holdable(
     controller: Controller, resources: Resources, scene: Scene
 ) -> tuple[Resources, list[HostError]]:
-    """The request without the settings of one controller that this host cannot hold, each tried
-    alone, and why not."""
+    """The request without the settings that this host cannot hold, each tried alone, and why not."""
+    held = Resources()
     refused: list[HostError] = []
+    for single in _singles(resources):
+        try:
+            controller.rows(single, scene)
+        except HostError as error:
+            refused.append(error)
+        else:
+            held = held.merge(single)
+    return held, refused
+
+
+def _singles(resources: Resources) -> Iterator[Resources]:
+    """Requests for one setting each, which together are the whole."""
     for field, value in resources.set_fields().items():
-        parts = value.set_fields() if isinstance(value, Record) else {"": value}
-        for part in parts:
-            only = value.replace(**_unset(value, part)) if part else value
-            try:
-                controller.rows(Resources(**{field: only}), scene)
-            except HostError as error:
-                refused.append(error)
-                left = getattr(resources, field)
-                less = left.replace(**{part: left.__defaults__[part]}) if part else None
-                default = Resources.__defaults__[field] if less is None else less
-                resources = resources.replace(**{field: default})
-    return resources, refused
-
-
-def _unset(record: Record, but: str) -> dict[str, Any]:
-    """Every optional field but one at its default."""
-    return {name: default for name, default in record.__defaults__.items() if name != but}
+        if not isinstance(value, Record):
+            yield Resources().replace(**{field: value})
+            continue
+        for part in value.set_fields():
+            rest = {name: default for name, default in value.__defaults__.items() if name != part}
+            yield Resources().replace(**{field: value.replace(**rest)})
 
 
 def _step(target: Target, row: Row, scene: Scene, request: Request) -> Step:
