@@ -216,7 +216,7 @@ class Cgroupfs:
 def holdable(
     controller: Controller, resources: Resources, scene: Scene
 ) -> tuple[Resources, list[HostError]]:
-    """The request without the settings that this host cannot hold, each tried alone, and why not."""
+    """The request without what this host cannot hold, each setting tried alone, and why not."""
     held = Resources()
     refused: list[HostError] = []
     for single in _singles(resources):
