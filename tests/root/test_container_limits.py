@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cgmgr.errors import CgmgrError
+from cgmgr.errors import CgmgrError, KernelError
 from cgmgr.group import Group
-from cgmgr.host import Host
+from cgmgr.host import Hierarchy, Host
 from cgmgr.manager import Manager
 from cgmgr.rundir import Rundir
 from cgmgr.runtime import launcher, namespaces
@@ -135,3 +136,38 @@ def test_one_task_means_one(lab: Lab) -> None:
 
     assert "fork" in said.err
     assert said.code != 0
+
+
+def test_a_host_with_cgroup2_alone(lab: Lab) -> None:
+    """As it would look there: this kernel's cgroup2, in the place that it has on such a host."""
+    if lab.host.v2 is None:
+        pytest.skip("no cgroup2 is mounted here")
+    lab.host = Host("/", (lab.host.v2.replace(mountpoint="/sys/fs/cgroup"),))
+
+    said = lab.sh("stat -f -c %T /sys/fs/cgroup; ls /sys/fs/cgroup; mkdir /sys/fs/cgroup/x")
+
+    assert said.out.split()[0] == "cgroup2fs"
+    assert "cgroup.controllers" in said.out.split()
+    assert "Read-only" in said.err
+
+
+def test_no_hierarchy_is_ever_made(lab: Lab) -> None:
+    """One that was unmounted since the host was looked at: in a cgroup namespace the kernel refuses
+    to make it anew (cgroup_namespaces(7))."""
+    unmounted = [
+        line.split()[0]
+        for line in Path("/proc/cgroups").read_text().splitlines()[1:]
+        if line.split()[1] == "0" and line.split()[0] in ("net_cls", "net_prio")
+    ]
+    if not unmounted:
+        pytest.skip("every controller of this kernel is mounted")
+    place = f"/sys/fs/cgroup/{unmounted[0]}"
+    gone = Hierarchy(key=unmounted[0], version=1, controllers=(), mountpoint=place)
+    lab.host = Host("/", (gone,))
+
+    with pytest.raises(KernelError, match=place) as caught:
+        lab.run("true")
+
+    assert caught.value.errno == errno.EPERM
+    assert f"{unmounted[0]}\t0\t" in Path("/proc/cgroups").read_text()
+    assert lab.left() == []
