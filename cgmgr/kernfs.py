@@ -142,9 +142,9 @@ class Directory:
 
     def close(self) -> None:
         """Close the descriptor; twice does no harm."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __enter__(self) -> Self:
         return self

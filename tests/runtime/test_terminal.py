@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import termios
@@ -35,10 +34,14 @@ class Wire:
     def close(self) -> None:
         if self.thread.is_alive():
             self.finish()
-        for fd in vars(self).values():
-            if isinstance(fd, int):
-                with contextlib.suppress(OSError):
-                    os.close(fd)
+        for name, fd in vars(self).items():
+            if isinstance(fd, int) and fd >= 0:
+                self.drop(name)
+
+    def drop(self, name: str) -> None:
+        """Close one of its ends, for good."""
+        os.close(getattr(self, name))
+        setattr(self, name, -1)
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_keys_go_in_and_text_comes_out(wire: Wire) -> None:
 
 def test_the_last_words_are_not_lost(wire: Wire) -> None:
     os.write(wire.slave, b"w" * 3000)
-    os.close(wire.slave)
+    wire.drop("slave")
     os.write(wire.end, b"x")
 
     terminal.relay(wire.master, wire.source, wire.sink, wire.ended)
@@ -84,7 +87,7 @@ def test_without_a_source(wire: Wire) -> None:
 
 
 def test_the_end_of_the_source_is_not_the_end(wire: Wire) -> None:
-    os.close(wire.keyboard)
+    wire.drop("keyboard")
     wire.thread.start()
 
     os.write(wire.slave, b"still")
@@ -110,7 +113,7 @@ def test_more_than_the_terminal_takes_at_once(wire: Wire) -> None:
 
 
 def test_a_screen_that_is_gone(wire: Wire) -> None:
-    os.close(wire.screen)
+    wire.drop("screen")
     os.write(wire.slave, b"text")
     os.write(wire.end, b"x")
 
