@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 
-from . import freeze, group, imports, report, stats, table
+from . import command, container, freeze, group, imports, report, spawn, stats, table
 from .place import Bench, NotHere
 
-MEASUREMENTS = {"group": group, "stats": stats, "freeze": freeze, "imports": imports}
+MEASUREMENTS = {
+    "group": group,
+    "stats": stats,
+    "freeze": freeze,
+    "imports": imports,
+    "spawn": spawn,
+    "container": container,
+    "command": command,
+}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -23,6 +32,8 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"no measurement {', '.join(unknown)}: there are {', '.join(MEASUREMENTS)}")
     if options.write and options.names:
         parser.error("--write keeps whole runs only")
+    if os.geteuid() != 0:
+        parser.error("it needs root, to make groups and containers")
     with Bench() as bench:
         machine = report.machine(bench.host.mode)
         taken, missing = run(bench, options.names or list(MEASUREMENTS))

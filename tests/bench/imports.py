@@ -21,7 +21,9 @@ nothing but cgmgr, laid out as the wheel lays it out and compiled. (In `.venv` t
 editable install loads pathlib, re and contextlib at every start, which would hide what we import of
 them.) Medians over many starts, bare and with an import in turn."""
 
-SPENT = ""
+SPENT = """\
+the table of controllers, ctypes, and enum, which signal brings along, are the largest parts; what a
+program does not touch is not loaded."""
 
 ROUNDS = 60
 BARE = "pass"

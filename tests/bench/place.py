@@ -26,6 +26,7 @@ from cgmgr.rundir import Rundir, default_root
 
 SOURCES = Path(__file__).parent / "c"
 SHM = "/dev/shm"
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class NotHere(Exception):
@@ -47,7 +48,7 @@ class Bench:
         self._parent: Group | None = None
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             signal.signal(number, _leave)
         self.scratch = self.exit.enter_context(tempfile.TemporaryDirectory(prefix="cgmgr-bench-"))
         self.usual = Manager(self.host)
@@ -58,7 +59,7 @@ class Bench:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
         self.exit.close()
 
@@ -66,8 +67,6 @@ class Bench:
     def parent(self) -> Group:
         """The group above all others, made when it is first asked for."""
         if self._parent is None:
-            if os.geteuid() != 0:
-                raise NotHere("it needs root, to make groups")
             name = f"/cgmgr-test-{os.getpid()}-bench"
             self._parent = self.exit.enter_context(self.usual.create(name, ephemeral=True))
         return self._parent
@@ -76,12 +75,13 @@ class Bench:
         """A new group below the parent, for the length of a `with`."""
         return self.manager.create(f"{self.parent.name}/{name}", ephemeral=True, **words)
 
-    def program(self, name: str) -> str:
+    def program(self, name: str, *flags: str) -> str:
         """The path of a C program of `c/`, compiled on first use."""
         if name not in self._built:
             compiler = need("gcc")
             path = f"{self.scratch}/{name}"
-            command = [compiler, "-O2", "-Wall", "-Wextra", "-o", path, str(SOURCES / f"{name}.c")]
+            source = str(SOURCES / f"{name}.c")
+            command = [compiler, "-O2", "-Wall", "-Wextra", *flags, "-o", path, source]
             subprocess.run(command, check=True)
             self._built[name] = path
         return self._built[name]

@@ -21,7 +21,12 @@ HOW = """\
 controller, parsed into records. The C program opens, reads and closes the same files relative to
 directories that it has opened before, and parses every number in them. The groups are idle; a busy
 one's files are a little longer."""
-SPENT = ""
+
+SPENT = """\
+to open, read and close the files alone takes Python as long as it takes C to do that and to parse
+them; what is above is, in equal parts, parsing, making the records, and the calls in between. Only
+fewer system calls would help: with every file held open one call a file does instead of three, and
+the whole is as fast as C, but a thousand groups then hold some 40,000 descriptors."""
 
 GROUPS, ROUNDS = 1000, 5
 SPARE_FDS = 200
