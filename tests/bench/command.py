@@ -9,7 +9,7 @@ from pathlib import Path
 from . import bundle
 from .container import command as run_bundle
 from .place import Bench, need
-from .rounds import interleave
+from .rounds import interleave, several
 from .table import Row
 from .timer import timer
 
@@ -18,13 +18,13 @@ Commands from their start to their end: the static program of the bundle above, 
 limits. `cgmgr run` and `podman run` make config.json, an overlay and a name for it, and remove
 them; `runc run` takes the bundle as it is. `cgmgr` is the console script of `.venv`, an interpreter
 that starts and imports included; podman runs runc, with its storage in a scratch folder and no
-network, as the others."""
+network, as the others. Five in a row each."""
 
 SPENT = """\
 of `cgmgr run` four fifths are Python that starts: the interpreter and its site, our imports, and
 once more for the spawner. The container itself takes what it takes in a resident program."""
 
-ROUNDS = 15
+IN_A_ROW, ROUNDS = 5, 5
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -42,7 +42,7 @@ def measure(bench: Bench) -> list[Row]:
             lambda: others(run_bundle(bench, runc, path)),
             lambda: others(podman_run(bench, podman)),
         )
-        mine, go, engine = interleave(sides, ROUNDS, warm_up=2)
+        mine, go, engine = interleave([several(side, IN_A_ROW) for side in sides], ROUNDS)
     return [
         Row("cgmgr run", "ms", mine, go, "runc run"),
         Row("cgmgr run", "ms", mine, engine, "podman run --rootfs"),

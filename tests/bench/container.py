@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cgmgr.runtime.launcher import Launch
 
 from . import bundle
 from .place import Bench, need
-from .rounds import interleave
+from .rounds import interleave, several
 from .table import Row
 from .timer import timer
 
@@ -25,36 +26,53 @@ paths, three limits. `crun run` and `runc run` are timed from their start to the
 program; ours is called in a resident one, which reads config.json, makes the groups, starts the
 container, waits for its end and removes the groups. crun refuses a hybrid host such as this one, so
 an empty directory hides the cgroup2 mount from it, in a mount namespace of its own: it makes groups
-in the v1 hierarchies alone, which is a little less work than ours and runc's."""
+in the v1 hierarchies alone, which is a little less work than ours and runc's.
+
+In a row: ten times the same, so that each finds its own code and data in the caches of the CPU.
+After a pause: the three in turn, with 50 ms of rest before each, as when containers are started now
+and then; a program that has to be loaded suffers from that more than one that is resident."""
 
 SPENT = """\
 some two thirds pass while the new process furnishes the container: fifty steps, each a few
 system calls, made by Python. The groups take a fifth; the rest is exec, exit and the kernel's
 tidying up of namespaces."""
 
-ROUNDS = 30
+IN_A_ROW, ROUNDS = 10, 6
+PAUSE_S, PAUSED_ROUNDS = 0.05, 25
 
 
 def measure(bench: Bench) -> list[Row]:
-    commands = {name: need(name) for name in ("crun", "runc")}
-    group = f"{bench.parent.name}/bundle"
-    path = bundle.make(bench, group)
+    crun, runc = need("crun"), need("runc")
+    path = bundle.make(bench, f"{bench.parent.name}/bundle")
     v2 = bench.host.v2
     hidden = [v2.mountpoint] if v2 is not None and bench.host.mode == HYBRID else []
-    hidden.append("/run")  # where they leave empty folders
     with ExitStack() as stack:
-        crun = stack.enter_context(timer(bench.python, *hidden))
-        runc = stack.enter_context(timer(bench.python, "/run"))
+        # /run is hidden because they leave empty folders there
+        run_c = stack.enter_context(timer(bench.python, "/run", *hidden))
+        run_go = stack.enter_context(timer(bench.python, "/run"))
         sides = (
             lambda: run_msec(bench, path),
-            lambda: crun(command(bench, commands["crun"], path)),
-            lambda: runc(command(bench, commands["runc"], path)),
+            lambda: run_c(command(bench, crun, path)),
+            lambda: run_go(command(bench, runc, path)),
         )
-        mine, c, go = interleave(sides, ROUNDS, warm_up=3)
+        warm = interleave([several(side, IN_A_ROW) for side in sides], ROUNDS)
+        cold = interleave([after_pause(side) for side in sides], PAUSED_ROUNDS)
     return [
-        Row("a bundle, by a resident program", "ms", mine, c, "crun run", aim=0.6),
-        Row("a bundle, by a resident program", "ms", mine, go, "runc run"),
+        row
+        for name, (mine, c, go) in (("in a row", warm), ("after a pause", cold))
+        for row in (
+            Row(f"a bundle, {name}", "ms", mine, c, "crun run", aim=0.6),
+            Row(f"a bundle, {name}", "ms", mine, go, "runc run"),
+        )
     ]
+
+
+def after_pause(side: Callable[[], float]) -> Callable[[], float]:
+    def sample() -> float:
+        time.sleep(PAUSE_S)
+        return side()
+
+    return sample
 
 
 def command(bench: Bench, program: str, path: str) -> list[str]:

@@ -9,10 +9,12 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 from .table import Missing, Row, markdown
 
+WIDTH = 100
 PATH = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 INTRO = """\
@@ -44,7 +46,7 @@ def page(taken: Sequence[Taken], missing: Sequence[Missing], machine: str) -> st
     for one in taken:
         parts += ["", f"## {one.rows[0].name}", "", one.how.strip()]
         if one.spent:
-            parts += ["", f"Where the time goes: {one.spent.strip()}"]
+            parts += ["", fill(f"Where the time goes: {one.spent}", WIDTH)]
     return "\n".join(parts) + "\n"
 
 
@@ -66,4 +68,4 @@ def _missed(rows: Sequence[Row]) -> str:
     missed = [f"{row.name} ({row.cells()[5]})" for row in rows if row.verdict == "missed"]
     if not missed:
         return "Every aim was met in that run."
-    return f"Missed in that run: {', '.join(missed)}. Why is said below."
+    return fill(f"Missed in that run: {'; '.join(missed)}. Why is said below.", WIDTH)

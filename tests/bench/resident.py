@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
 from cgmgr.group import Group
 from cgmgr.manager import Manager
 
-BATCH = 20
+BATCH = 10
 
 
 def resident_mib() -> int:
@@ -38,8 +39,9 @@ def main(mib: int, name: str) -> None:
     group = Manager().open(name)
     start_usec(group)  # the first one starts the spawner
     print(resident_mib(), flush=True)
-    for _ in sys.stdin:
-        print(median(start_usec(group) for _ in range(BATCH)), flush=True)
+    with suppress(BrokenPipeError):  # nobody wants to know any more
+        for _ in sys.stdin:
+            print(median(start_usec(group) for _ in range(BATCH)), flush=True)
     del ballast
 
 

@@ -21,6 +21,11 @@ def interleave(sides: Sequence[Callable[[], float]], rounds: int, warm_up: int =
     return [median(kept) for kept in samples]
 
 
+def several(side: Callable[[], float], times: int) -> Callable[[], float]:
+    """A side whose sample is the median of several in a row."""
+    return lambda: median(side() for _ in range(times))
+
+
 def per_call_usec(act: Callable[[], object], times: int) -> float:
     """What one of `times` calls in a row takes, in microseconds."""
     begin = time.perf_counter_ns()
