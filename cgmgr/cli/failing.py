@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 
 from cgmgr.errors import CgmgrError, KernelError, RequestError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Final
 
 #: 128 + the signal that would have ended a program written in C
-INTERRUPTED: Final = 130
 READER_GONE: Final = 141
 #: of a command that could not be executed, as a shell has it
 NOT_EXECUTABLE: Final = 126
@@ -40,8 +40,8 @@ def guarded(
     except BrokenPipeError:
         _mute(sys.stdout.fileno())
         return READER_GONE
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", signal.SIGINT)
     except (CgmgrError, OSError) as error:
         say(error)
         _flush()

@@ -49,6 +49,14 @@ TIMED_OUT: Final = 124
 NOT_KNOWN: Final = 125
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user insisted; `number` is the signal that was first."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class Foreground:
     """Takes the signals for the length of a `with`, and passes them on once it knows to whom.
 
@@ -99,10 +107,10 @@ class Foreground:
 
     def status(self, result: Result | None) -> int:
         """The exit status of the whole: that of what ended, or of why it did not begin."""
-        if result is None:
-            return 128 + (self.pending or signal.SIGINT)
         if self.timed_out:
             return TIMED_OUT
+        if result is None:
+            return 128 + (self.pending or signal.SIGINT)
         if self.killed_by is not None and result.signal == signal.SIGKILL:
             return 128 + self.killed_by
         return NOT_KNOWN if result.returncode is None else result.returncode
@@ -118,7 +126,7 @@ class Foreground:
             self._forward(self._child, number)
         elif number not in HARMLESS:
             if self.pending is not None:
-                raise KeyboardInterrupt
+                raise Interrupted(self.pending)
             self.pending = number
 
     def _forward(self, child: Child, number: int) -> None:

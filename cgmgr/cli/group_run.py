@@ -70,6 +70,7 @@ def run(
     with Foreground(limit) as foreground:
         groups.sweep(manager)
         with _group(manager, name, asked, best_effort) as group:
+            groups.refuse_frozen(manager, group)
             try:
                 ended = _run(group, argv, foreground)
             finally:
@@ -129,12 +130,21 @@ def _group(
 
 
 def _run(group: Group, argv: list[str], foreground: Foreground) -> Result | None:
-    """None where a signal came before the start."""
+    """None where a signal, or the end of its time, came before the start."""
+    from cgmgr.errors import DeadlineExceeded
     from cgmgr.running import popen
+
+    from .failing import say
 
     if foreground.pending is not None:
         return None
-    with popen(group, argv) as process:
+    try:
+        started = popen(group, argv, timeout=foreground.timeout_s)
+    except DeadlineExceeded as error:
+        foreground.timed_out = True
+        say(error)
+        return None
+    with started as process:
         foreground.follow(process, beside=True)
         ended = process.wait_ended()
         if foreground.timed_out:

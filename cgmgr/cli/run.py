@@ -78,6 +78,7 @@ def _run(
     )
     with group:
         groups.tell(group.report)
+        groups.refuse_frozen(manager, group)
         try:
             return _within(group, request, given, foreground)
         finally:

@@ -3,6 +3,7 @@
 Law: helpers for tests; each process that they start is waited for.
 """
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -11,12 +12,15 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PROGRAM = str(Path(sys.executable).parent / "cgmgr")
 STORE = Path("/var/lib/cgmgr/containers")
 STATE = Path("/run/cgmgr")
+#: no test takes so long
+MOST_S = 60
 
 
 def cgmgr(
@@ -34,15 +38,32 @@ def cgmgr(
     )
 
 
-def started(*words: str) -> "subprocess.Popen[str]":
-    """Start a command; what it writes is to be read."""
-    return subprocess.Popen(
-        [PROGRAM, *words],
+@contextlib.contextmanager
+def started(*words: str) -> "Iterator[subprocess.Popen[str]]":
+    """A command under way; what it writes is to be read.
+
+    It has ^C as from a terminal even where this run was started with it ignored, as a shell does
+    to what it puts into the background.  On the way out it is killed, whatever the test did, and
+    also when it writes no line that a test waits for.
+    """
+    process = subprocess.Popen(
+        ["env", "--default-signal=INT,QUIT", PROGRAM, *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    limit = threading.Timer(MOST_S, process.kill)
+    limit.start()
+    try:
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+    finally:
+        limit.cancel()
+        limit.join()
 
 
 def directories(name: str) -> list[Path]:

@@ -247,6 +247,24 @@ def test_frozen_and_thawed(group: str, sleeper: "subprocess.Popen[bytes]") -> No
     assert sleeper.poll() is None
 
 
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_nothing_is_started_in_a_frozen_group(group: str, below: str) -> None:
+    if below:
+        assert cgmgr("group", "create", group + below).returncode == 0
+    assert cgmgr("group", "freeze", group).returncode == 0
+    try:
+        ended = cgmgr("group", "run", "--timeout", "1s", group + below, "true")
+        inside = cgmgr("run", "--cgroup-parent", f"/cgmgr/{group}", "host", "true")
+    finally:
+        assert cgmgr("group", "thaw", group).returncode == 0
+
+    assert ended.returncode == inside.returncode == 125
+    assert f"group /cgmgr/{group}{below} is frozen" in ended.stderr
+    assert "is frozen by an ancestor" in inside.stderr
+    for stderr in (ended.stderr, inside.stderr):
+        assert f"hint: cgmgr group thaw /cgmgr/{group}\n" in stderr
+
+
 def test_killed(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
     assert cgmgr("group", "kill", "-s", "TERM", group).returncode == 0
     assert sleeper.wait(30) == -signal.SIGTERM
@@ -498,3 +516,25 @@ def test_as_a_module() -> None:
     )
 
     assert ended.stdout == f"cgmgr {package.__version__}\n"
+
+
+def test_a_test_that_fails_leaves_no_command_and_may_ignore_interrupts() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with (
+            pytest.raises(ZeroDivisionError),
+            started("group", "run", "--temp", "sh", "-c", "echo ready; exec sleep 60") as running,
+        ):
+            assert running.stdout is not None
+            assert running.stdout.readline() == "ready\n"
+            (ignored,) = [
+                int(line.split()[1], 16)
+                for line in Path(f"/proc/{running.pid}/status").read_text().splitlines()
+                if line.startswith("SigIgn")
+            ]
+            raise ZeroDivisionError
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not ignored >> (signal.SIGINT - 1) & 1
+    assert running.returncode == -signal.SIGKILL
+    assert cgmgr("gc").returncode == 0
