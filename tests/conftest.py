@@ -42,6 +42,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     Path("/proc/self/comm").write_text(leaks.RUN_COMM)
     parent = supervisor.supervise()
+    supervisor.finish_on_sigterm()
     session.config.stash[_watch] = leaks.Watch(parent, TOKEN, _state_roots())
 
 

@@ -35,6 +35,28 @@ def supervise() -> int:
     _leave_as(_reap_until_exit_of(child))
 
 
+def finish_on_sigterm() -> None:
+    """From now on the first SIGTERM ends the run as ^C does: what tests made is taken down.
+
+    The ones after it are dropped, so that they do not cut this short.  A fork of the run is none,
+    and ends as it would without this.
+    """
+    run = os.getpid()
+
+    def drop(_signum: int, _frame: FrameType | None) -> None:
+        """No SIG_IGN, which programs that are started afterwards would inherit."""
+
+    def interrupt(signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() != run:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        signal.signal(signum, drop)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
 def _reap_until_exit_of(child: int) -> int:
     """The wait status of `child`; every other process that ends meanwhile is reaped."""
 
