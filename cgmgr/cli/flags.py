@@ -55,10 +55,12 @@ class Section(Record):
 
 
 class Given:
-    """What one command line said.  `rest` are the words after the options."""
+    """What one command line said.  `options` are the words up to the end of the options,
+    `rest` those after it."""
 
     def __init__(self) -> None:
         self.rest: list[str] = []
+        self.options: list[str] = []
         self._texts: dict[str, list[str]] = {}
         self._switches: dict[str, bool] = {}
 
@@ -110,7 +112,8 @@ class Grammar:
     def parse(self, words: Iterable[str]) -> Given:
         """Raises `UsageError`."""
         given = Given()
-        left = list(words)
+        said = list(words)
+        left = list(said)
         while left:
             word = left[0]
             if word == "-" or not word.startswith("-"):
@@ -123,6 +126,7 @@ class Grammar:
             else:
                 self._take_short(given, word, left)
         given.rest = left
+        given.options = said[: len(said) - len(left)]
         return given
 
     def _take_long(self, given: Given, word: str, left: list[str]) -> None:

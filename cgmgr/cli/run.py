@@ -42,6 +42,7 @@ def command(words: list[str]) -> int:
     form = results.form(given.one("result"))
     request = run_options.request(given)
     manager = groups.manager(given.one("driver") or "auto")
+    run_options.check_parent(given, manager.host)
     settings.check_cpus(request.resources or Resources(), manager.host)
     if given.on("dry-run") or manager.driver.name == "dryrun":
         print("\n".join(_plan(request, manager, given.on("best-effort"))))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from cgmgr.errors import RequestError
+
 from .failing import UsageError
 
 TYPE_CHECKING = False
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
+    from cgmgr.host import Host
     from cgmgr.resources import Resources
     from cgmgr.runtime.spec import ContainerRequest, Ulimit
 
@@ -85,8 +88,34 @@ def group_name(given: Given, name: str) -> str:
     """The container's group."""
     from cgmgr.manager import PARENT, full_name
 
-    parent = given.one("cgroup-parent") or PARENT
-    return full_name(f"{parent.rstrip('/')}/{name}")
+    parent = given.one("cgroup-parent")
+    if parent is None or parent == "":
+        return full_name(f"{PARENT}/{name}")
+    try:
+        return full_name(f"{parent.rstrip('/')}/{name}")
+    except RequestError as error:
+        raise RequestError(
+            f"--cgroup-parent {parent}: {error}",
+            operation="read --cgroup-parent",
+            value=parent,
+            hint=error.hint,
+        ) from error
+
+
+def check_parent(given: Given, host: Host) -> None:
+    """A group's name begins at the hierarchy's root, not at the file system's.  Raises
+    `RequestError` for a path below a mount point of cgroups."""
+    parent = (given.one("cgroup-parent") or "").rstrip("/")
+    for mountpoint in sorted((h.mountpoint for h in host.hierarchies), key=len, reverse=True):
+        if parent == mountpoint or parent.startswith(mountpoint + "/"):
+            name = parent.removeprefix(mountpoint)
+            raise RequestError(
+                f"--cgroup-parent {parent} is a path of the file system, and must be the name of a "
+                f"group: {mountpoint} is where a hierarchy is mounted",
+                operation="read --cgroup-parent",
+                value=parent,
+                hint=f"--cgroup-parent {name}" if name else "leave out --cgroup-parent",
+            )
 
 
 def command_of(given: Given) -> tuple[str, tuple[str, ...]]:
@@ -108,12 +137,32 @@ def command_of(given: Given) -> tuple[str, tuple[str, ...]]:
     elif root == HOST:
         root = f"./{root}"
     entry = given.one("entrypoint")
+    if not entry and given.one("rootfs") is None and rest and rest[0].startswith("-"):
+        raise UsageError(
+            f"{rest[0]} comes too late: options stand before the image",
+            operation="read command",
+            value=rest[0],
+            hint=_with_options_first(given, rest),
+        )
     argv = ([entry] if entry else []) + rest
     if not argv and given.one("rootfs") is None:
         return root, SHELL
     if not argv:
         raise UsageError("no command", hint=f"cgmgr run --rootfs {root} /bin/sh")
     return root, tuple(argv)
+
+
+def _with_options_first(given: Given, rest: list[str]) -> str:
+    from shlex import join
+
+    from .run_flags import GRAMMAR
+
+    try:
+        argv = GRAMMAR.parse(rest).rest
+    except UsageError:
+        return "cgmgr run --help"
+    late = rest[: len(rest) - len(argv)]
+    return join(["cgmgr", "run", *given.options, *late, HOST, *argv])
 
 
 def environment(given: Given) -> tuple[str, ...]:

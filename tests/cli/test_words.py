@@ -11,6 +11,7 @@ from cgmgr.cli import failing, foreground, group_run, output, run_options, setti
 from cgmgr.cli.failing import UsageError
 from cgmgr.cli.run_flags import GRAMMAR
 from cgmgr.errors import CgmgrError, RequestError, kernel_error
+from cgmgr.host import Host
 from cgmgr.resources import Resources
 from cgmgr.stats import CpuStats, MemoryStats, PidsStats, Stats
 from cgmgr.units import MAX
@@ -39,11 +40,40 @@ def test_image_and_command(words: str, root: str, argv: tuple[str, ...]) -> None
         ("", "no image: write host, or --rootfs DIR"),
         ("debian ls", "no image 'debian'"),
         ("--rootfs /r", "no command"),
+        ("host --memory 64m true", "--memory comes too late: options stand before the image"),
     ],
 )
 def test_no_image_or_no_command(words: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run_options.command_of(GRAMMAR.parse(words.split()))
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("-i host --memory 64m true -x", "cgmgr run -i --memory 64m host true -x"),
+        ("host --nope true", "cgmgr run --help"),
+    ],
+)
+def test_options_behind_the_image_are_told_their_place(words: str, hint: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        run_options.command_of(GRAMMAR.parse(words.split()))
+    assert raised.value.hint == hint
+
+
+def test_a_parent_is_no_path_below_a_mount_point() -> None:
+    host = Host.detect()
+    mountpoint = host.hierarchies[0].mountpoint
+    for parent, hint in ((mountpoint, "leave out --cgroup-parent"), (f"{mountpoint}/a", " /a")):
+        with pytest.raises(RequestError, match="must be the name of a group") as raised:
+            run_options.check_parent(GRAMMAR.parse([f"--cgroup-parent={parent}"]), host)
+        assert str(raised.value.hint).endswith(hint)
+    run_options.check_parent(GRAMMAR.parse(["--cgroup-parent=/a"]), host)
+
+
+def test_a_bad_parent_is_told_by_its_flag() -> None:
+    with pytest.raises(RequestError, match=r"^--cgroup-parent a/\.\./b: "):
+        run_options.group_name(GRAMMAR.parse(["--cgroup-parent", "a/../b"]), "x")
 
 
 def test_environment_comes_from_files_then_options(
