@@ -28,17 +28,26 @@ class Owner(Record):
     def of(cls, pid: int | None = None, proc: str = "/proc") -> Self:
         """The owner that `pid` is, by default this process; `HostError` if there is none."""
         number = os.getpid() if pid is None else pid
+        if pid is None and proc == "/proc" and _mine and _mine[0].pid == number:
+            return _mine[0]  # type: ignore[return-value]
         state = _state_and_start(number, proc)
         if state is None:
             raise HostError(
                 f"process {number} is not there", operation="find process", value=str(number)
             )
-        return cls(
+        owner = cls(
             boot_id=boot_id(proc),
             pid=number,
             start_ticks=state[1],
             pid_namespace=_pid_namespace(proc),
         )
+        if pid is None and proc == "/proc":
+            _mine[:] = [owner]
+        return owner
+
+
+#: this process, once it was looked up; a forked child has another pid, and looks itself up
+_mine: list[Owner] = []
 
 
 def alive(owner: Owner, proc: str = "/proc") -> bool:

@@ -42,8 +42,10 @@ def remember(rundir: Rundir, names: Iterable[str], driver: str) -> None:
 def prune(host: Host, rundir: Rundir, name: str) -> None:
     """Remove the groups above `name` that were made only to hold groups like it, once they are
     empty; the first that somebody still uses, or asked for, ends it."""
-    with rundir.lock(top_of(name)):
-        prune_locked(host, rundir, name)
+    record = rundir.load(parent_of(name))  # whole without a lock; looked at again under it
+    if record is not None and record.implicit:
+        with rundir.lock(top_of(name)):
+            prune_locked(host, rundir, name)
 
 
 def prune_locked(host: Host, rundir: Rundir, name: str) -> None:

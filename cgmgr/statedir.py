@@ -140,7 +140,7 @@ class Folder:
         """
         import json
 
-        data = json.dumps(value, indent=1).encode("ascii")
+        data = json.dumps(value).encode("ascii")
         with self.opened(create=True) as folder:
             try:
                 _replace(folder, encode(name), data)
