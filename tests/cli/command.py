@@ -39,7 +39,7 @@ def cgmgr(
 
 
 @contextlib.contextmanager
-def started(*words: str) -> "Iterator[subprocess.Popen[str]]":
+def started(*words: str) -> "Generator[subprocess.Popen[str]]":
     """A command under way; what it writes is to be read.
 
     It has ^C as from a terminal even where this run was started with it ignored, as a shell does

@@ -520,6 +520,7 @@ def test_as_a_module() -> None:
 
 def test_a_test_that_fails_leaves_no_command_and_may_ignore_interrupts() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignored = -1
     try:
         with (
             pytest.raises(ZeroDivisionError),
