@@ -178,14 +178,15 @@ class Manager:
             yield group
 
     def gc(self) -> Collected:
-        """Remove what killed processes left: their groups, empty parents, damaged records.
+        """Remove what killed processes left: their groups, empty parents, damaged records; and the
+        records of groups that somebody else removed.
 
         Everything in such a group is killed.  What cannot be removed is reported, and stays
         recorded.
         """
         removed: list[str] = []
         failed: list[tuple[str, str]] = []
-        for name in self.rundir.orphans():
+        for name in self.orphans():
             try:
                 with self.rundir.lock(name):
                     if self._collect(name):
@@ -199,13 +200,21 @@ class Manager:
         swept = tuple(self.rundir.sweep())
         return Collected(removed=tuple(removed), failed=tuple(failed), swept=swept)
 
+    def orphans(self) -> list[str]:
+        """The names of the groups that `gc` would remove, or whose records it would."""
+        return [
+            record.name
+            for record in self.rundir.records()
+            if not record.implicit and (record.orphaned or self._vanished(record))
+        ]
+
     # -- inside
 
     def _collect(self, name: str) -> bool:
         """Whether it was still an orphan: since it was listed, somebody else may have collected it,
         and made another of that name."""
         record = self.rundir.load(name)
-        if record is None or not record.orphaned:
+        if record is None or not (record.orphaned or self._vanished(record)):
             return False
         paths = self._driver(record.driver).paths(name)
         group = self._group(record.replace(paths=paths), Resources())
@@ -214,6 +223,10 @@ class Manager:
         else:
             self.rundir.delete(name)
         return True
+
+    def _vanished(self, record: GroupRecord) -> bool:
+        """Whether somebody removed the group, and left us its record."""
+        return not self._driver(record.driver).paths(record.name)
 
     def _group(self, record: GroupRecord, resources: Resources) -> Group:
         return Group(

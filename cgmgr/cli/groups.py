@@ -63,7 +63,7 @@ def orphans(manager: Manager) -> list[str]:
 
     containers = Containers(manager.rundir.root).records()
     return [
-        *(f"group {name}" for name in manager.rundir.orphans()),
+        *(f"group {name}" for name in manager.orphans()),
         *(f"container {record.id}" for record in containers if record.orphaned),
     ]
 

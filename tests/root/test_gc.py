@@ -10,16 +10,21 @@ import pytest
 
 from cgmgr.host import Host
 from cgmgr.manager import Manager
-from cgmgr.rundir import Rundir
+from cgmgr.owner import Owner
+from cgmgr.rundir import GroupRecord, Rundir
 
 
 class LooksTooEarly(Rundir):
-    """Lists orphans as they were before somebody else collected them and made them anew."""
+    """Lists groups as they were before somebody else collected them and made them anew."""
 
     early: tuple[str, ...] = ()
 
-    def orphans(self) -> list[str]:
-        return list(self.early)
+    def records(self) -> list[GroupRecord]:
+        nobody = Owner(boot_id="an earlier one", pid=1, start_ticks=0)
+        return [
+            GroupRecord(name=name, driver="cgroupfs", owner=nobody, ephemeral=True)
+            for name in self.early
+        ]
 
 
 @pytest.fixture
@@ -73,3 +78,16 @@ def test_the_groups_of_a_killed_process_are_removed(rundir: LooksTooEarly, run_t
     assert manager.gc().removed == (name,)
     assert not manager.driver.paths(name)
     assert manager.rundir.load(name) is None
+
+
+def test_the_record_of_a_group_that_somebody_removed_goes(tmp_path: Path, run_token: str) -> None:
+    manager = Manager(driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+    group = manager.create(f"/{run_token}-vanished/x")
+    stays = manager.create(f"/{run_token}-vanished/y")
+    for key, path in group.paths.items():
+        manager.host.tree(manager.host.by_key(key)).rmdir(path)
+
+    assert manager.gc().removed == (group.name,)
+    assert [r.name for r in manager.rundir.records() if not r.implicit] == [stays.name]
+    stays.delete()
+    assert manager.rundir.records() == []
