@@ -200,13 +200,13 @@ class Manager:
         swept = tuple(self.rundir.sweep())
         return Collected(removed=tuple(removed), failed=tuple(failed), swept=swept)
 
-    def orphans(self) -> list[str]:
+    def orphans(self) -> tuple[str, ...]:
         """The names of the groups that `gc` would remove, or whose records it would."""
-        return [
+        return tuple(
             record.name
             for record in self.rundir.records()
             if not record.implicit and (record.orphaned or self._vanished(record))
-        ]
+        )
 
     # -- inside
 
