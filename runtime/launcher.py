@@ -45,6 +45,9 @@ class Launch(Record):
 
     `store` holds its directory, `run_root` its record.  With `die_with_launcher` the kernel kills
     it when the thread that started it dies, and with it all that runs in it.
+
+    A config.json with a cgroupsPath or resources needs `placement`: the caller makes the group,
+    `Manager.create(request.cgroups_path, request.resources)`, and passes `group.placement()`.
     """
 
     host: Host
@@ -168,6 +171,18 @@ def compiled(config: Mapping[str, Any], bundle_path: str, host: Host) -> Setup:
     return compile.compile_config(config, bundle_path, facts)
 
 
+def _refuse_unplaced(config: Mapping[str, Any], placement: Placement) -> None:
+    """Limits that nobody would set are refused: groups are the caller's."""
+    if placement.cgroup_fd is not None or placement.procs_fds:
+        return
+    for key in ("cgroupsPath", "resources"):
+        if config["linux"].get(key):
+            raise layout.refused(
+                f"linux.{key}",
+                "the launch has no placement; make the group and pass its placement",
+            )
+
+
 def create(setup: Setup, launch: Launch) -> Init:
     """Start a container's first process and have it furnish the container; nothing of the program
     runs yet.  Raises `KernelError` and what `cgmgr.spawn.start` raises; no process is left then."""
@@ -236,6 +251,7 @@ class Container:
         cannot be made: nothing is left then.
         """
         config = spec.build(request, launch.store)
+        _refuse_unplaced(config, launch.placement)
         setup = compiled(config, f"{launch.store}/{request.id}", launch.host)
         container = cls(request.id, config, launch)
         try:

@@ -38,7 +38,7 @@ def request(given: Given) -> ContainerRequest:
     # first, because a forgotten value ("-m host true") takes the image for it
     limits = resources(given)
     rootfs, argv = command_of(given)
-    name = given.one("name") or os.urandom(6).hex()
+    name = given.one("name") or spec.new_id()
     spec.check_id(name)
     return spec.ContainerRequest(
         id=name,
