@@ -143,7 +143,7 @@ OURS = "cgmgr-test-12"
         pytest.param("cgmgr-test-123", False, "not", id="token-of-another-run"),
         pytest.param("cgmgr-x", False, "ours", id="called-cgmgr"),
         pytest.param("cgmgr-x", True, "unclear", id="called-cgmgr-others-at-work"),
-        pytest.param("process_api", False, "not", id="foreign"),
+        pytest.param("other_daemon", False, "not", id="foreign"),
     ],
 )
 def test_whose_is_it(
