@@ -179,11 +179,11 @@ def test_mount_points_that_the_root_must_have(tmp_path: Path) -> None:
         Volume(source="/dir", destination="/run/below-a-tmpfs"),
         Volume(source="/dir", destination="/data/x/below"),
     )
-    document = config(volumes=volumes, cwd="/work/dir")
+    document = config(volumes=volumes, cwd="/srv/dir")
     setup = compiled(document, UNIFIED.replace(files=frozenset({"/file"})))
 
     mounted = overlay_of(setup)
-    assert mounted.directories == ("/proc", "/dev", "/sys", "/run", "/data/x", "/work/dir")
+    assert mounted.directories == ("/proc", "/dev", "/sys", "/run", "/data/x", "/srv/dir")
     assert mounted.files == ("/etc/file",)
 
 
