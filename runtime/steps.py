@@ -64,7 +64,19 @@ class Stage:
         """A detached copy of the host's /dev/null; the caller closes it."""
         if self._null < 0:
             self._null = open_device("/dev/null", NULL)
-        return mounts.clone(self._null, "", recursive=False)
+        return read_only_device(self._null)
+
+
+def read_only_device(device: int) -> int:
+    """A detached copy of a host's device node.  The inode is the host's: read-only, its mode and
+    owner cannot be changed through it, while the device can be written to."""
+    tree = mounts.clone(device, "", recursive=False)
+    try:
+        mounts.set_attributes(tree, mounts.parse(("ro",)))
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
 
 
 def open_device(path: str, number: tuple[int, int]) -> int:
@@ -212,7 +224,7 @@ class BindDevice(Step):
     def execute(self, stage: Stage) -> None:
         device = open_device(self.path, (self.major, self.minor))
         try:
-            tree = mounts.clone(device, "", recursive=False)
+            tree = read_only_device(device)
         finally:
             os.close(device)
         try:

@@ -329,3 +329,12 @@ def test_nothing_of_it_survives_process_one(lab: Lab) -> None:
         container.process.wait()
         assert not [pid for pid in pids if Path("/proc", pid).exists()]
     assert lab.left() == []
+
+
+def test_the_hosts_device_nodes_cannot_be_changed(lab: Lab) -> None:
+    before = [os.stat(path).st_mode for path in ("/dev/full", "/dev/null")]  # noqa: PTH116
+
+    said = lab.sh("chmod 646 /dev/full; chmod 600 /proc/timer_list; echo x > /dev/null && echo ok")
+
+    assert [os.stat(path).st_mode for path in ("/dev/full", "/dev/null")] == before  # noqa: PTH116
+    assert said.out == "ok\n", "the device itself can be used"
