@@ -24,11 +24,12 @@ _NO_LIMIT: Final = ("=max", "=0")
 
 
 def _bytes(asked: str, held: str, unit: int) -> bool:
-    """Byte limits are cut down to whole units, pages as a rule; "max" and -1 are no limit."""
+    """Byte limits are cut down to whole units, pages as a rule, but something is not held by
+    nothing; "max" and -1 are no limit."""
     wanted, real = (_no_limit(text) for text in (asked, held))
     if wanted is None or real is None:
         return wanted is real
-    return wanted - wanted % unit == real
+    return wanted - wanted % unit == real and bool(real) == bool(wanted)
 
 
 def _no_limit(text: str) -> int | None:

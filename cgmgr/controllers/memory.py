@@ -75,6 +75,12 @@ def observe(version: int, _facts: Facts = NO_FACTS) -> tuple[str, ...]:
 
 
 def rows(resources: Resources, scene: Scene) -> list[Row]:
+    page = scene.facts.page_size
+    for name in ("max_bytes", "high_bytes"):
+        value = getattr(resources.memory, name)
+        if isinstance(value, int) and value < page:
+            # the kernel would cut it down to nothing, and kill everything there is
+            raise unfit(f"memory.{name}", value, scene, f"one page, {page} bytes, is the least")
     return (_rows_v1 if scene.version == 1 else _rows_v2)(resources.memory, scene)
 
 

@@ -11,7 +11,7 @@ CASES = [
     ("exact", "1", "2", False),
     ("bytes", "4096", "4096", True),
     ("bytes", "4097", "4096", True),
-    ("bytes", "4095", "0", True),
+    ("bytes", "4095", "0", False),
     ("bytes", "8192", "4096", False),
     ("bytes", "max", "max", True),
     ("bytes", "-1", "9223372036854771712", True),

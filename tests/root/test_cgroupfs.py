@@ -115,6 +115,7 @@ def test_a_taken_name_is_refused_and_left_alone(group: Group, manager: Manager) 
     [
         pytest.param({"memory": "12Q"}, RequestError, id="unit"),
         pytest.param({"memory": 0}, RequestError, id="zero"),
+        pytest.param({"memory": 100}, RequestError, id="zero-by-rounding"),
         pytest.param({"cpuset": "0-4095"}, RequestError, id="cpus-that-are-not-here"),
         pytest.param({"cpuset": "3-"}, RequestError, id="malformed-list"),
         pytest.param({"io_rbps": "999:0=1M"}, RequestError, id="unknown-device"),
