@@ -116,9 +116,12 @@ class Manager:
                 record = record.replace(paths=self._paths(request.group, machine))
                 if record != half:
                     self.rundir.save(record)
-            except BaseException:
+            except BaseException as error:
                 self.rundir.delete(request.group)
-                parents.prune_locked(self.host, self.rundir, request.group)
+                try:
+                    parents.prune_locked(self.host, self.rundir, request.group)
+                except CgmgrError as left:
+                    error.add_note(f"not undone: {left}")
                 raise
         group = self._group(record, request.resources)
         group.report = Report(

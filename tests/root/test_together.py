@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cgmgr import kernfs
-from cgmgr.errors import CgmgrError, NameTaken
+from cgmgr.errors import CgmgrError, HostError, NameTaken
 from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.rundir import Rundir
@@ -98,4 +99,32 @@ def test_a_failure_leaves_no_parent(manager: Manager, run_token: str) -> None:
         manager.create(f"/{run_token}-failed/x", io_rbps="999:0=1M")
 
     assert left(manager, f"/{run_token}-failed/x") == []
+    assert manager.rundir.records() == []
+
+
+def test_a_failed_clean_up_does_not_hide_the_failure(
+    manager: Manager, run_token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = manager.host.managed[0].mountpoint
+    make, remove = kernfs.Tree.mkdir, kernfs.Tree.rmdir
+
+    def read_only(operation: str, tree: kernfs.Tree, path: str) -> None:
+        if tree.mountpoint == first:
+            raise kernfs.translate(operation, first + path, OSError(errno.EROFS, "?"))
+        (make if operation == "create" else remove)(tree, path)
+
+    def mkdir(tree: kernfs.Tree, path: str) -> None:
+        read_only("create", tree, path)
+
+    def rmdir(tree: kernfs.Tree, path: str) -> None:
+        read_only("remove", tree, path)
+
+    monkeypatch.setattr(kernfs.Tree, "mkdir", mkdir)
+    monkeypatch.setattr(kernfs.Tree, "rmdir", rmdir)
+    with pytest.raises(HostError, match=r"^create .*read-only") as caught:
+        manager.create(f"/{run_token}-ro/x", pids=5)
+    assert [note for note in caught.value.__notes__ if "remove" in note]
+
+    monkeypatch.undo()
+    manager.gc()
     assert manager.rundir.records() == []
