@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from cgmgr import parse
 from cgmgr.units import MAX, format_id_list, parse_id_list
+
+HOSTS = Path(__file__).parent / "hosts"
 
 
 @pytest.mark.parametrize(
@@ -241,3 +244,37 @@ def test_proc_cgroup(line: str, controllers: tuple[str, ...], path: str, deleted
     (membership,) = parse.proc_cgroup(line + "\nnonsense\n")
     assert membership.controllers == controllers
     assert (membership.path, membership.deleted) == (path, deleted)
+
+
+IN_DOCKER = "/docker/85d9619a0b6c48ca251e62ec175911b23572b3b4c14f0c25837904c2431ed186"
+
+
+def test_a_container_that_sees_the_hosts_paths() -> None:
+    """Docker without a cgroup namespace, which leaves rdma at the root."""
+    rows = parse.proc_cgroup((HOSTS / "talk-docker-host-ns.cgroup").read_text())
+
+    assert [row.hierarchy_id for row in rows] == list(range(12, 0, -1))
+    assert {row.path for row in rows if row.controllers != ("rdma",)} == {IN_DOCKER}
+    assert [row.path for row in rows if row.controllers == ("rdma",)] == ["/"]
+    assert ("net_cls", "net_prio") in [row.controllers for row in rows]
+    assert ("cpu", "cpuacct") in [row.controllers for row in rows]
+
+
+def test_a_container_in_a_namespace_of_its_own() -> None:
+    """With three controllers on one mount, and one that nobody knows."""
+    rows = parse.proc_cgroup((HOSTS / "talk-docker-private-ns.cgroup").read_text())
+
+    assert {row.path for row in rows} == {"/"}
+    assert [row.controllers for row in rows] == [
+        ("devices",),
+        ("memory",),
+        ("hugetlb",),
+        ("pids",),
+        ("net_cls",),
+        ("freezer",),
+        ("perf_event",),
+        ("cpuset", "cpu", "cpuacct"),
+        ("net_cgroup",),
+        ("blkio",),
+        ("name=systemd",),
+    ]
