@@ -166,8 +166,9 @@ def check_id(name: str) -> str:
 
 
 def new_id() -> str:
-    """A name for a container that was given none: 64 random hexadecimal digits, as docker's."""
-    return os.urandom(32).hex()
+    """A name for a container that was given none: 12 random hexadecimal digits, as many
+    as docker shows of its ids."""
+    return os.urandom(6).hex()
 
 
 def layers(request: ContainerRequest) -> tuple[str, ...]:

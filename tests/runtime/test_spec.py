@@ -250,4 +250,4 @@ def test_names_for_those_without() -> None:
 
     assert first != second
     assert spec.check_id(first) == first
-    assert len(first) == 64
+    assert len(first) == 12
