@@ -67,6 +67,17 @@ class Stage:
         return read_only_device(self._null)
 
 
+def honest(target: int, destination: str) -> int:
+    """The descriptor of a mount's place, unless a symbolic link of the root has led it into procfs
+    or sysfs: masks would then lie on another tree than the one at /proc (CVE-2019-16884)."""
+    magic = linux.fstatfs_type(target)
+    for kind, place in ((linux.PROC_SUPER_MAGIC, "/proc"), (linux.SYSFS_MAGIC, "/sys")):
+        if magic == kind and destination != place and not destination.startswith(f"{place}/"):
+            os.close(target)
+            raise OSError(errno.ELOOP, f"it leads into {place}", destination)
+    return target
+
+
 def read_only_device(device: int) -> int:
     """A detached copy of a host's device node.  The inode is the host's: read-only, its mode and
     owner cannot be changed through it, while the device can be written to."""
@@ -160,7 +171,7 @@ class MountNew(Step):
 
     def execute(self, stage: Stage) -> None:
         options = mounts.parse(self.options)
-        target = self._target(stage.root)
+        target = honest(self._target(stage.root), self.destination)
         try:
             mount = mounts.new(self.fstype, self.source, options)
         except OSError:
@@ -205,6 +216,7 @@ class MountBind(Step):
             mounts.set_attributes(tree, options)
             directory = stat.S_ISDIR(os.fstat(tree).st_mode)
             target = stage.root.ensure(self.destination, directory=directory)
+            target = honest(target, self.destination)
         except OSError:
             os.close(tree)
             raise

@@ -338,3 +338,25 @@ def test_the_hosts_device_nodes_cannot_be_changed(lab: Lab) -> None:
 
     assert [os.stat(path).st_mode for path in ("/dev/full", "/dev/null")] == before  # noqa: PTH116
     assert said.out == "ok\n", "the device itself can be used"
+
+
+@pytest.mark.parametrize(
+    ("link", "more"),
+    [
+        pytest.param("/proc", {"volumes": "/etc:/data"}, id="volume-over-proc"),
+        pytest.param("/proc/sys", {"tmpfs": "/data"}, id="tmpfs-over-proc-sys"),
+        pytest.param("/sys/fs", {"volumes": "/etc:/data"}, id="volume-over-sys"),
+    ],
+)
+def test_a_link_of_the_root_leads_no_mount_into_procfs(
+    lab: Lab, tmp_path: Path, link: str, more: dict[str, str]
+) -> None:
+    root = tiny_root(tmp_path / "root")
+    (root / "data").symlink_to(link)
+    parse: dict[str, Any] = {"volumes": parse_volume, "tmpfs": parse_tmpfs}
+
+    with pytest.raises(KernelError, match="it leads into /") as caught:
+        lab.sh("true", rootfs=str(root), **{key: (parse[key](word),) for key, word in more.items()})
+
+    assert caught.value.errno == errno.ELOOP
+    assert lab.left() == []
