@@ -16,6 +16,7 @@ import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any, Final, Protocol, Self
 
@@ -71,6 +72,7 @@ class Foreground:
         self.pending: int | None = None
         self.killed_by: int | None = None
         self._child: Child | None = None
+        self._kill: Callable[[], None] | None = None
         self._is_first = False
         self._is_beside = False
         self._over = False
@@ -87,11 +89,21 @@ class Foreground:
         for number, action in self._before.items():
             signal.signal(number, action)
 
-    def follow(self, child: Child, *, first: bool = False, beside: bool = False) -> None:
+    def follow(
+        self,
+        child: Child,
+        *,
+        first: bool = False,
+        beside: bool = False,
+        kill: Callable[[], None] | None = None,
+    ) -> None:
         """From now on signals are the child's.
 
-        `first`: it is process 1 of a namespace.  `beside`: it is in our process group.
+        `first`: it is process 1 of a namespace.  `beside`: it is in our process group.  `kill` ends
+        it and all that belongs to it, also where a v1 freezer holds it, which SIGKILL alone waits
+        for.
         """
+        self._kill = kill
         self._is_first = first
         self._is_beside = beside
         self._child = child
@@ -132,13 +144,20 @@ class Foreground:
     def _forward(self, child: Child, number: int) -> None:
         if number == signal.SIGALRM and self.timeout_s is not None:
             self.timed_out = True
-            number = signal.SIGKILL
+            self._end(child)
         elif self._is_beside and number in FROM_TERMINAL and in_foreground():
             return
         elif self._is_first and number not in HARMLESS and not handles(child.pid, number):
             self.killed_by = number
-            number = signal.SIGKILL
-        child.send_signal(number)
+            self._end(child)
+        else:
+            child.send_signal(number)
+
+    def _end(self, child: Child) -> None:
+        if self._kill is not None:
+            self._kill()
+        else:
+            child.send_signal(signal.SIGKILL)
 
 
 def in_foreground() -> bool:

@@ -145,10 +145,8 @@ def _run(group: Group, argv: list[str], foreground: Foreground) -> Result | None
         say(error)
         return None
     with started as process:
-        foreground.follow(process, beside=True)
+        foreground.follow(process, beside=True, kill=group.kill)
         ended = process.wait_ended()
-        if foreground.timed_out:
-            group.kill()
         run = process.run(ended).replace(
             timed_out=foreground.timed_out, timeout_s=foreground.timeout_s
         )

@@ -115,7 +115,7 @@ def _within(
         with container:
             if foreground.pending is not None:
                 return None
-            begun = _start(container, given, foreground)
+            begun = _start(container, group, given, foreground)
             ended = container.process.wait_ended()
             wall_usec = int((time.monotonic() - begun) * 1_000_000)
             run = Run(
@@ -142,7 +142,7 @@ def _stdin(given: Given) -> Generator[int]:
         os.close(null)
 
 
-def _start(container: Container, given: Given, foreground: Foreground) -> float:
+def _start(container: Container, group: Group, given: Given, foreground: Foreground) -> float:
     """Execute the program, and relay its terminal, if it has one, until it has ended; returns when
     it was started."""
     from cgmgr.runtime import terminal
@@ -152,14 +152,14 @@ def _start(container: Container, given: Given, foreground: Foreground) -> float:
     if master < 0:
         container.start()
         begun = time.monotonic()
-        foreground.follow(container.process, first=first)
+        foreground.follow(container.process, first=first, kill=group.kill)
         return begun
     source = 0 if given.on("interactive") else None
     screen = 0 if os.isatty(0) else 1
     with terminal.following(master, screen), terminal.raw(0) if source == 0 else _as_it_is():
         container.start()
         begun = time.monotonic()
-        foreground.follow(container.process, first=first)
+        foreground.follow(container.process, first=first, kill=group.kill)
         terminal.relay(master, source, 1, container.process.pidfd)
     return begun
 

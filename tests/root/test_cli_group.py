@@ -539,3 +539,12 @@ def test_a_test_that_fails_leaves_no_command_and_may_ignore_interrupts() -> None
     assert not ignored >> (signal.SIGINT - 1) & 1
     assert running.returncode == -signal.SIGKILL
     assert cgmgr("gc").returncode == 0
+
+
+def test_a_timeout_ends_what_is_frozen_meanwhile(group: str) -> None:
+    words = ("sh", "-c", "echo ready; exec sleep 60")
+    with started("group", "run", "--timeout", "3s", group, *words) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        assert cgmgr("group", "freeze", group).returncode == 0
+        assert running.wait(30) == 124

@@ -380,3 +380,26 @@ def test_interrupted_at_any_moment_nothing_is_left(name: str) -> None:
             running.send_signal(signal.SIGINT)
             assert running.wait(30) == 130
         assert left(name) == []
+
+
+READY = ("sh", "-c", "echo ready; exec sleep 60")
+
+
+def test_a_timeout_ends_what_is_frozen(name: str) -> None:
+    """A v1 freezer lets nobody die of SIGKILL."""
+    with started("run", "--name", name, "--timeout", "3s", "host", *READY) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        assert cgmgr("group", "freeze", name).returncode == 0
+        assert running.wait(30) == 124
+    assert left(name) == []
+
+
+def test_a_signal_ends_what_is_frozen(name: str) -> None:
+    with started("run", "--name", name, "host", *READY) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        assert cgmgr("group", "freeze", name).returncode == 0
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 143
+    assert left(name) == []
