@@ -2,7 +2,7 @@
 
 Law: one thin wrapper a call, named as the manual page names it; every failure is a plain `OSError`
 with errno, from one `errcheck`.  No policy, no retry, no knowledge of cgroups.  Each constant names
-the header it comes from.
+the header it comes from.  Longer than a module should be: it is a list, and has no parts.
 """
 
 from __future__ import annotations

@@ -13,25 +13,25 @@ import os
 import time
 
 from cgmgr import spawn
-from cgmgr.channel import close_all
 from cgmgr.errors import CgmgrError, DeadlineExceeded, GroupGone
 from cgmgr.oom import Watch
-from cgmgr.plumbing import PIPE
-from cgmgr.process import Ended, Process
 from cgmgr.record import Record
 from cgmgr.result import Result, figures
 from cgmgr.spawn import Placement, SpawnRequest
+from cgmgr.spawn.channel import close_all
+from cgmgr.spawn.plumbing import PIPE
+from cgmgr.spawn.process import Ended, Process
+from cgmgr.spawn.streams import Pump
 from cgmgr.stats import Stats
-from cgmgr.streams import Pump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final, Protocol, Self
 
-    from cgmgr.birth import Birth
     from cgmgr.host import Host
     from cgmgr.oom import Oom
+    from cgmgr.spawn.birth import Birth
 
     class Accountable(Protocol):
         """A group, as far as running something in it is concerned."""

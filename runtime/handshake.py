@@ -1,6 +1,6 @@
 """What the launcher and a container's first process say to each other.
 
-Law: the messages and what they carry; neither side's acts.  They go over a `cgmgr.channel`.
+Law: the messages and what they carry; neither side's acts.  They go over a `cgmgr.spawn.channel`.
 
 L is the launcher, I the container's first process, forked by the spawner into its namespaces and
 groups and not executing anything yet.

@@ -18,7 +18,7 @@ import os
 import signal
 
 from cgmgr import linux
-from cgmgr.channel import receive, send
+from cgmgr.spawn.channel import receive, send
 
 from . import console, identity, overlay, steps
 from .handshake import CREATED, EXECUTES, FAILED, START, TERMINAL, decode
@@ -95,7 +95,7 @@ def _live(data: bytes, channel: _socket.socket, peaks: Sequence[int]) -> NoRetur
 
 
 def _protect_interpreter() -> None:
-    """What /proc/self/exe means here must not be writable (see `cgmgr.interpreter`)."""
+    """What /proc/self/exe means here must not be writable (see `cgmgr.spawn.interpreter`)."""
     if os.access("/proc/self/exe", os.W_OK):
         words = "its file could be overwritten from inside: copying its mount was not allowed"
         raise Failed("protect the interpreter", OSError(errno.EPERM, words))

@@ -13,12 +13,12 @@ import errno
 import os
 import signal
 
-from cgmgr import channel, spawn
+from cgmgr import spawn
 from cgmgr.errors import CgmgrError, KernelError, NameTaken
 from cgmgr.owner import Owner
 from cgmgr.record import Record
 from cgmgr.rundir import default_root
-from cgmgr.spawn import Placement, SpawnRequest
+from cgmgr.spawn import Placement, SpawnRequest, channel
 
 from . import bundle, cgroups, compile, handshake, layout, spec, terminal
 from .state import ContainerRecord, Containers
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, Self
 
     from cgmgr.host import Host
-    from cgmgr.process import Ended, Process
+    from cgmgr.spawn.process import Ended, Process
 
     from .compile import Setup
 

@@ -97,7 +97,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _let_go() -> None:
     """End what lives as long as this process does, by design: garbage, and the spawner of cgmgr."""
     gc.collect()
-    link = sys.modules.get("cgmgr.link")
+    link = sys.modules.get("cgmgr.spawn.link")
     if link is not None:
         link.shutdown()
 

@@ -9,8 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from cgmgr import link
-from cgmgr.spawn import PIPE, Ended, SpawnRequest, start
+from cgmgr.spawn import PIPE, Ended, SpawnRequest, link, start
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cgmgr import channel
 from cgmgr.errors import KernelError
-from cgmgr.spawn import DEVNULL, PIPE, STDOUT, SpawnRequest, shutdown, start
+from cgmgr.spawn import DEVNULL, PIPE, STDOUT, SpawnRequest, channel, shutdown, start
 
 from .spawn_entries import is_open
 from .spawning import called, ends, output, python, status_of

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cgmgr import link, process
 from cgmgr.errors import CgmgrError, HostError
-from cgmgr.spawn import SpawnRequest, shutdown, start
+from cgmgr.spawn import SpawnRequest, link, process, shutdown, start
 
 from .spawning import ROOT, children, nothing_left, output, python
 
@@ -126,7 +125,9 @@ def wait_until_gone(pid: int) -> bool:
     return True
 
 
-STARTED = "start(SpawnRequest(argv=['true'])).wait(); from cgmgr import link; print(link.pid())\n"
+STARTED = (
+    "start(SpawnRequest(argv=['true'])).wait(); from cgmgr.spawn import link; print(link.pid())\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,8 @@ def test_one_that_cannot_start_says_how_to_look(monkeypatch: pytest.MonkeyPatch)
 
 def test_threads_with_other_namespaces_and_rights_get_what_is_theirs() -> None:
     code = """
-from cgmgr import linux, link
+from cgmgr import linux
+from cgmgr.spawn import link
 def net():
     with start(SpawnRequest(argv=["readlink", "/proc/self/ns/user"], stdout=PIPE)) as p:
         return p.stdout.read().strip().decode()

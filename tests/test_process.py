@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cgmgr import channel, linux, process
+from cgmgr import linux
 from cgmgr.errors import DeadlineExceeded, RaceError
-from cgmgr.spawn import PIPE, Ended, SpawnRequest, start
+from cgmgr.spawn import PIPE, Ended, SpawnRequest, channel, process, start
 
 from .spawning import ends, nothing_left
 

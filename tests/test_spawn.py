@@ -11,9 +11,20 @@ from typing import Any
 
 import pytest
 
-from cgmgr import birth, process, streams
 from cgmgr.errors import DeadlineExceeded, HostError, KernelError, RequestError
-from cgmgr.spawn import DEVNULL, PIPE, STDOUT, Placement, Process, SpawnRequest, astart_as, start
+from cgmgr.spawn import (
+    DEVNULL,
+    PIPE,
+    STDOUT,
+    Placement,
+    Process,
+    SpawnRequest,
+    astart_as,
+    birth,
+    process,
+    start,
+    streams,
+)
 
 from .spawning import called, nothing_left, output
 

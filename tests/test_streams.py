@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from cgmgr import channel, streams
-from cgmgr.spawn import PIPE, Process, SpawnRequest, start
+from cgmgr.spawn import PIPE, Process, SpawnRequest, channel, start, streams
 
 # --- bytes in and out
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cgmgr.host import Host
-from cgmgr.process import Ended
 from cgmgr.runtime import launcher, spec
 from cgmgr.runtime.launcher import Container, Launch
 from cgmgr.runtime.spec import ContainerRequest
+from cgmgr.spawn.process import Ended
 from tests.leaks import mounts
 
 SHELL = "/bin/sh"

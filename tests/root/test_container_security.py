@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from cgmgr import interpreter, linux, spawn
+from cgmgr import linux, spawn
 from cgmgr.errors import KernelError
 from cgmgr.host import Host
 from cgmgr.runtime import capabilities
 from cgmgr.runtime.launcher import Container
 from cgmgr.runtime.volumes import parse_tmpfs, parse_volume
+from cgmgr.spawn import interpreter
 
 from .containers import Lab, tiny_root
 

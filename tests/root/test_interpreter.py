@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cgmgr import interpreter
+from cgmgr.spawn import interpreter
 from tests.leaks import mounts
 
 from .containers import tmpfs

@@ -120,7 +120,7 @@ def test_an_interruption_kills_all_that_is_there(
     def interrupted(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cgmgr.streams.Pump.run", interrupted)
+    monkeypatch.setattr("cgmgr.spawn.streams.Pump.run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         group.run(["sleep", "1000"])
     assert group.pids() == []

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from cgmgr import birth, kernfs, link, linux, process
+from cgmgr import kernfs, linux
 from cgmgr.errors import DeadlineExceeded, GroupGone, KernelError
 from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.rundir import Rundir
-from cgmgr.spawn import PIPE, Ended, Placement, Process, SpawnRequest, start
+from cgmgr.spawn import PIPE, Ended, Placement, Process, SpawnRequest, birth, link, process, start
 
 ROOT = Path(__file__).parent.parent.parent
 NOBODY = 65534

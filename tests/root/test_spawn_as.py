@@ -146,7 +146,7 @@ from types import SimpleNamespace
 from cgmgr.errors import NotDelegated
 from cgmgr.host import Host
 from cgmgr.spawn import *
-from cgmgr import link
+from cgmgr.spawn import link
 start(SpawnRequest(argv=["true"])).wait()
 first = link.pid()
 group = SimpleNamespace(host=Host.detect(), paths={group.paths!r})

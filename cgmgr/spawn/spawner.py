@@ -1,8 +1,8 @@
 """The spawner: a small process that starts others, inside groups, on behalf of its parent.
 
 Law: the protocol, its words, and the script that `cgmgr.spawn` runs in isolated mode; kept short,
-because a script is compiled anew each time.  What the spawner does is in `cgmgr.cloner`, what a new
-process does before it executes in `cgmgr.newborn`.
+because a script is compiled anew each time.  What the spawner does is in `cloner`, what a new
+process does before it executes in `newborn`.
 
 The caller C holds one end of a SOCK_SEQPACKET pair, the spawner S the other.  Every start has a
 channel of its own, a second such pair, so that starts neither wait for nor are mistaken for each
@@ -87,7 +87,7 @@ EXEC: Final = "exec"
 
 if __name__ == "__main__":
     # isolated mode: neither the script's folder nor site-packages is on the path
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    from cgmgr.cloner import main
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from cgmgr.spawn.cloner import main
 
     main()

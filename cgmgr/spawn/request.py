@@ -1,10 +1,9 @@
-"""Start a process inside groups: no instruction of it runs outside.
+"""What may be asked for when a process is started: `SpawnRequest`, `Placement` and the four starts.
 
-Law: what may be asked for.  How that is put to the spawner is in `cgmgr.birth`, how the spawner is
-had in `cgmgr.link`, what it does in `cgmgr.cloner` and `cgmgr.newborn`, what becomes of the process
-in `cgmgr.process`.  No code of the caller runs in the new process, and the caller is never forked:
-the cost does not grow with the caller's memory, and other threads do no harm.  See `cgmgr.spawner`
-for the protocol.
+Law: how a request is put to the spawner is in `birth`, how the spawner is had in `link`, what it
+does in `cloner` and `newborn`, what becomes of the process in `process`.  No code of the caller
+runs in the new process, and the caller is never forked: the cost does not grow with the caller's
+memory, and other threads do no harm.  See `spawner` for the protocol.
 """
 
 from __future__ import annotations
@@ -12,13 +11,12 @@ from __future__ import annotations
 import os
 import time
 
-from cgmgr import channel
-from cgmgr.birth import OVER, WAITING, Birth
 from cgmgr.errors import RequestError
-from cgmgr.link import shutdown
-from cgmgr.plumbing import DEVNULL, PIPE, STDOUT
-from cgmgr.process import Ended, Process, reap_orphans
 from cgmgr.record import Record
+
+from . import channel
+from .birth import OVER, WAITING, Birth
+from .process import Process, reap_orphans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +24,8 @@ if TYPE_CHECKING:
     from typing import Final, Protocol, Self, TypeVar
 
     from cgmgr.host import Host
-    from cgmgr.plumbing import Stream
+
+    from .plumbing import Stream
 
     class Placed(Protocol):
         """A group, as far as its place is concerned."""
@@ -38,21 +37,6 @@ if TYPE_CHECKING:
 
     P = TypeVar("P", bound=Process)
     Word = str | bytes | os.PathLike[str]
-
-
-__all__ = [
-    "DEVNULL",
-    "PIPE",
-    "STDOUT",
-    "Ended",
-    "Placement",
-    "Process",
-    "SpawnRequest",
-    "astart_as",
-    "shutdown",
-    "start",
-    "start_as",
-]
 
 
 #: 4294967295 stands for "leave alone" in setresuid(2)

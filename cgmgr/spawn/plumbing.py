@@ -1,6 +1,6 @@
 """The descriptors of a new process: its standard streams, pipes to it, what else it keeps.
 
-Law: opens and closes descriptors, and nothing else.  Bytes through them are `cgmgr.streams`.
+Law: opens and closes descriptors, and nothing else.  Bytes through them are `cgmgr.spawn.streams`.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO, Self
 
-    from cgmgr.birth import Birth
-    from cgmgr.spawn import Placement
+    from .birth import Birth
+    from .request import Placement
 
 
 _MOST_MS = (1 << 31) - 1

@@ -3,7 +3,7 @@
 Law: runs in a clone of the spawner, inside the group, so every page that it touches and every
 module that it loads is charged to the payload: nothing is imported late, little is allocated.
 Every stage is one thing; the first that fails ends the process, and the caller is told which.
-See `cgmgr.spawner` for the protocol and the letters C, S and N.
+See `cgmgr.spawn.spawner` for the protocol and the letters C, S and N.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sys
 import time
 
 from cgmgr import linux
-from cgmgr.channel import close_all, receive, send
-from cgmgr.spawner import DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RLIMIT
+
+from .channel import close_all, receive, send
+from .spawner import DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RLIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Final, NoReturn
 
-    from cgmgr.spawner import Request
+    from .spawner import Request
 else:
     import _signal
 

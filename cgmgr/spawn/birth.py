@@ -1,6 +1,6 @@
 """One start under way: the request as the spawner takes it, and what its channel says.
 
-Law: C's half of the protocol of `cgmgr.spawner`, each message put and read in one place, and every
+Law: C's half of the protocol of `spawner`, each message put and read in one place, and every
 failure turned into an error of ours.  What may be asked for is in `cgmgr.spawn`.
 """
 
@@ -10,7 +10,7 @@ import errno
 import os
 import time
 
-from cgmgr import channel, kernfs, link, linux
+from cgmgr import kernfs, linux
 from cgmgr.errors import (
     CgmgrError,
     DeadlineExceeded,
@@ -20,9 +20,11 @@ from cgmgr.errors import (
     RequestError,
     kernel_error,
 )
-from cgmgr.plumbing import Plumbing
-from cgmgr.process import Ended, areadable, orphans, readable, reap
-from cgmgr.spawner import CLONE, DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RELEASE, STARTED
+
+from . import channel, link
+from .plumbing import Plumbing
+from .process import Ended, areadable, orphans, readable, reap
+from .spawner import CLONE, DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RELEASE, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, BinaryIO, Final
 
-    from cgmgr.spawn import Placement, SpawnRequest, Word
-    from cgmgr.spawner import Request, Words
+    from .request import Placement, SpawnRequest, Word
+    from .spawner import Request, Words
 
 #: RLIMIT_CPU to RLIMIT_RTTIME (asm-generic/resource.h)
 RLIMITS: Final = range(16)

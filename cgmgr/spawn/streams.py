@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from cgmgr.process import areadable, close_quietly, milliseconds
+from .process import areadable, close_quietly, milliseconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What the spawner does: take requests, clone, tell the caller.
 
 Law: one thread, few modules, little memory, so that what is cloned costs the group next to nothing.
-No state is kept between requests, except modules of entries.  See `cgmgr.spawner` for the protocol
+No state is kept between requests, except modules of entries.  See `spawner` for the protocol
 and the letters C, S and N.
 """
 
@@ -15,9 +15,10 @@ import resource
 import sys
 
 from cgmgr import linux
-from cgmgr.channel import close_all, receive, send
-from cgmgr.newborn import MOST_FD, Newborn, at, close_range, report
-from cgmgr.spawner import CLONE, CONTROL_FD, IMPORT, STARTED
+
+from .channel import close_all, receive, send
+from .newborn import MOST_FD, Newborn, at, close_range, report
+from .spawner import CLONE, CONTROL_FD, IMPORT, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final, NoReturn
 
-    from cgmgr.spawner import Request
+    from .spawner import Request
 else:
     import _signal  # the module `signal` brings `enum`, which takes longer than all of this
 

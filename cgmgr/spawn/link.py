@@ -3,7 +3,7 @@
 Law: one spawner a process, started on first use and again when it died, after a fork, and when the
 calling thread is no longer what it was when the spawner was started (credentials, namespaces,
 session, ...), because a new process inherits from the spawner what it should inherit from the
-caller.  Nothing is known here of what is asked of it.  See `cgmgr.spawner` for the protocol.
+caller.  Nothing is known here of what is asked of it.  See `cgmgr.spawn.spawner` for the protocol.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import errno
 import os
 import sys
 
-from cgmgr import channel, interpreter
 from cgmgr.errors import HostError, KernelError, kernel_error
-from cgmgr.spawner import CONTROL_FD, REQUEST
+
+from . import channel, interpreter
+from .spawner import CONTROL_FD, REQUEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Final
 
-    from cgmgr.spawner import Request
+    from .spawner import Request
 else:
     import _signal
 
