@@ -154,10 +154,14 @@ class Group:
             self._rundir.save_resources(self.name, self.resources)
         return Report(effects=tuple(machine.effects), refused=(*plan.refused, *machine.refused))
 
-    def plan(self, resources: Resources | None = None, **words: Any) -> list[str]:
-        """The lines of what `update` would do.  Changes nothing."""
-        machine, plan = self._compile(asked_for(resources, words))
-        return plan.describe(machine)
+    def plan(
+        self, resources: Resources | None = None, *, best_effort: bool = False, **words: Any
+    ) -> list[str]:
+        """The lines of what `update` would do.  Changes nothing.  Raises what it would, as far as
+        it can be foreseen."""
+        request = self._request(asked_for(resources, words), best_effort)
+        observed = self.driver.observe(request)
+        return foretold(self.driver.update(request, observed), observed, self._machine())
 
     def diff(self) -> list[Drift]:
         """Where the kernel holds something else than was asked; empty when all is as asked."""
@@ -317,11 +321,14 @@ class Group:
     # -- inside
 
     def _compile(self, asked: Resources, best_effort: bool = False) -> tuple[Machine, Plan]:
-        request = Request(group=self.name, resources=asked, best_effort=best_effort)
+        request = self._request(asked, best_effort)
         machine = self._machine()
         observed = self.driver.observe(request)
         machine.refused += observed.skipped
         return machine, self.driver.update(request, observed)
+
+    def _request(self, asked: Resources, best_effort: bool) -> Request:
+        return Request(group=self.name, resources=asked, best_effort=best_effort)
 
     def _remove(self) -> None:
         """The kernel itself refuses to remove a group with processes, so nobody need look first."""
@@ -368,6 +375,12 @@ class Group:
 def _filled(record: Record | None, more: Record) -> Record:
     """One record of two that know different fields."""
     return more if record is None else more.replace(**record.set_fields())
+
+
+def foretold(plan: Plan, observed: Observed, machine: Machine) -> list[str]:
+    """The lines of a plan, and of what best effort leaves out."""
+    refused = (*observed.skipped, *plan.refused)
+    return [*plan.describe(machine), *(f"not held: {error}" for error in refused)]
 
 
 def asked_for(resources: Resources | None, words: Mapping[str, Any]) -> Resources:

@@ -15,7 +15,7 @@ from cgmgr import driver as drivers
 from cgmgr import kernfs, parents
 from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
-from cgmgr.group import Group, Report, asked_for
+from cgmgr.group import Group, Report, asked_for, foretold
 from cgmgr.host import Host
 from cgmgr.plan import Machine, Target
 from cgmgr.record import Record
@@ -85,13 +85,8 @@ class Manager:
         `ephemeral` groups belong to this process: `gc` removes them once it is dead.  Raises
         `NameTaken`, `RequestError`, `HostError`, `KernelError`; nothing is left then.
         """
-        request = Request(
-            group=full_name(name),
-            resources=asked_for(resources, words),
-            enable=ACCOUNTING,
-            threaded=threaded,
-            best_effort=best_effort,
-        )
+        asked = asked_for(resources, words)
+        request = _request(name, asked, threaded=threaded, best_effort=best_effort)
         record = self._record(request, ephemeral)
         for attempt in range(CREATE_TRIES):
             try:
@@ -135,15 +130,25 @@ class Manager:
         managed = self.host.managed
         return {h.key: machine.path(Target(group=group, key=h.key)) for h in managed}
 
-    def plan(self, name: str, resources: Resources | None = None, **words: Any) -> list[str]:
-        """The lines of what `create` would do, or `update` if the group is there.  Changes
-        nothing."""
-        request = Request(
-            group=full_name(name), resources=asked_for(resources, words), enable=ACCOUNTING
-        )
+    def plan(
+        self,
+        name: str,
+        resources: Resources | None = None,
+        *,
+        threaded: bool = False,
+        best_effort: bool = False,
+        **words: Any,
+    ) -> list[str]:
+        """The lines of what `create` would do.  Changes nothing.
+
+        Settings that best effort leaves out are lines of their own.  Raises what `create` would, as
+        far as it can be foreseen.  What a change of a group would do, its `plan` says.
+        """
+        asked = asked_for(resources, words)
+        request = _request(name, asked, threaded=threaded, best_effort=best_effort)
         observed = self.driver.observe(request)
-        compile_it = self.driver.update if observed.here else self.driver.create
-        return compile_it(request, observed).describe(Machine(self.host))
+        plan = self.driver.create(request, observed)
+        return foretold(plan, observed, Machine(self.host))
 
     def open(self, name: str) -> Group:
         """The group of that name, with the driver that made it.
@@ -176,7 +181,7 @@ class Manager:
 
         Without a name it gets one of its own.  Options are those of `create`.
         """
-        chosen = name if name is not None else f"run-{os.getpid()}-{next(_serial)}"
+        chosen = name if name is not None else name_of_its_own()
         with self.create(chosen, ephemeral=True, **options) as group:
             yield group
 
@@ -258,6 +263,11 @@ class Manager:
         return driver
 
 
+def name_of_its_own() -> str:
+    """A name for a group of this process, which no other process takes."""
+    return f"run-{os.getpid()}-{next(_serial)}"
+
+
 def full_name(name: str) -> str:
     """A group's full name: "x" is "/cgmgr/x", "/a/b" is itself.  Every part is checked."""
     if name.strip("/") == "":
@@ -267,6 +277,19 @@ def full_name(name: str) -> str:
             value=name,
         )
     return kernfs.check_path(name if name.startswith("/") else f"{PARENT}/{name}")
+
+
+def _request(
+    name: str, resources: Resources, *, threaded: bool = False, best_effort: bool = False
+) -> Request:
+    """What is asked of a driver for a new group."""
+    return Request(
+        group=full_name(name),
+        resources=resources,
+        enable=ACCOUNTING,
+        threaded=threaded,
+        best_effort=best_effort,
+    )
 
 
 def _recorded(record: GroupRecord) -> Resources:

@@ -26,17 +26,8 @@ def create(
     manager = groups.manager(driver)
     settings.check_cpus(asked, manager.host)
     if dry_run or manager.driver.name == "dryrun":
-        from cgmgr.driver import Request
-        from cgmgr.manager import ACCOUNTING, full_name
-
-        request = Request(
-            group=full_name(name),
-            resources=asked,
-            enable=ACCOUNTING,
-            threaded=threaded,
-            best_effort=best_effort,
-        )
-        print("\n".join(groups.creation(manager, request)))
+        lines = manager.plan(name, asked, threaded=threaded, best_effort=best_effort)
+        print("\n".join(lines))
         return
     group = manager.create(name, asked, threaded=threaded, best_effort=best_effort)
     group.close()

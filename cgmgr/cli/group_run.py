@@ -154,18 +154,14 @@ def _run(group: Group, argv: list[str], foreground: Foreground) -> Result | None
 
 
 def _plan(manager: Manager, name: str | None, asked: Resources, best_effort: bool) -> list[str]:
-    from cgmgr.driver import Request
-    from cgmgr.manager import ACCOUNTING, full_name
+    from cgmgr.manager import name_of_its_own
 
     from . import groups
 
     if name is not None:
         group = groups.find(manager, name)
         try:
-            return group.plan(asked)
+            return group.plan(asked, best_effort=best_effort)
         finally:
             group.close()
-    request = Request(
-        group=full_name("run"), resources=asked, enable=ACCOUNTING, best_effort=best_effort
-    )
-    return groups.creation(manager, request)
+    return manager.plan(name_of_its_own(), asked, best_effort=best_effort)

@@ -26,7 +26,7 @@ def set_(
     with groups.opened(name) as group:
         settings.check_cpus(asked, group.host)
         if dry_run:
-            for line in group.plan(asked):
+            for line in group.plan(asked, best_effort=best_effort):
                 print(line)
             return
         groups.tell(group.update(asked, best_effort=best_effort))

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from typing import TypeVar
 
-    from cgmgr.driver import Request
     from cgmgr.group import Group, Report
     from cgmgr.manager import Manager
 
@@ -186,15 +185,6 @@ def tell(report: Report) -> None:
         complain(f"cgmgr: note: {effect.path} holds {effect.held}, asked was {effect.asked}")
     for error in report.refused:
         complain(f"cgmgr: not held: {error}")
-
-
-def creation(manager: Manager, request: Request) -> list[str]:
-    """The lines of what making a group would do."""
-    from cgmgr.plan import Machine
-
-    observed = manager.driver.observe(request)
-    lines = manager.driver.create(request, observed).describe(Machine(manager.host))
-    return [*lines, *(f"not held: {error}" for error in observed.skipped)]
 
 
 def removal(group: Group) -> list[str]:

@@ -170,25 +170,14 @@ def _as_it_is() -> contextlib.AbstractContextManager[None]:
 
 def _plan(request: ContainerRequest, manager: Manager, best_effort: bool) -> list[str]:
     """Everything that would be done, a line each."""
-    from cgmgr.driver import Request
-    from cgmgr.manager import ACCOUNTING
-    from cgmgr.resources import Resources
     from cgmgr.runtime import bundle, launcher, overlay, spec
 
-    from . import groups
-
-    wanted = Request(
-        group=request.cgroups_path,
-        resources=request.resources or Resources(),
-        enable=ACCOUNTING,
-        best_effort=best_effort,
-    )
     path = f"{bundle.DEFAULT_STORE}/{request.id}"
     config = spec.build(request, bundle.DEFAULT_STORE)
     setup = launcher.compiled(config, path, manager.host)
     return [
         f"# the group {request.cgroups_path}",
-        *groups.creation(manager, wanted),
+        *manager.plan(request.cgroups_path, request.resources, best_effort=best_effort),
         f"# the container {request.id}",
         f"mkdir {path}",
         *(f"mkdir {path}/{name}" for name in overlay.DIRECTORIES),
