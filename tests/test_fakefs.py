@@ -31,8 +31,8 @@ HOSTS_AS_SEEN = {
     "debian12-hybrid": ("hybrid", "/system.slice/cgmgr-job.service", "", "systemd"),
     "debian12-legacy": ("legacy", "/system.slice/cgmgr-job.service", None, "systemd"),
     "debian12-mixed": ("hybrid", "/system.slice/cgmgr-job.service", "hugetlb pids", "systemd"),
-    "linux618-hybrid": ("hybrid", "/agent/job", "hugetlb", "agent"),
-    "linux618-hybrid-net": ("hybrid", "/agent/job", "hugetlb", "agent"),
+    "linux618-hybrid": ("hybrid", "/svc/job", "hugetlb", "init"),
+    "linux618-hybrid-net": ("hybrid", "/svc/job", "hugetlb", "init"),
 }
 
 BAD_TREES = {
