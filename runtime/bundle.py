@@ -82,6 +82,12 @@ def make(store: str, name: str, config: Mapping[str, Any], lowers: tuple[str, ..
     return path
 
 
+def describe(store: str, name: str, lowers: tuple[str, ...]) -> list[str]:
+    """What `make` does, a line each, as a shell would do it where a shell could."""
+    path = f"{store}/{name}"
+    return [f"mkdir -m 700 {path}", *overlay.describe(path, lowers), f"write {path}/{CONFIG}"]
+
+
 def hold(path: str) -> int:
     """A descriptor that marks the bundle as used, as long as it or a copy of it is open."""
     fd = os.open(path, _DIRECTORY)

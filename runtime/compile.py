@@ -79,11 +79,13 @@ _PROPAGATION: Final = {
 
 class Setup(Record):
     """A container, compiled: the namespaces that its first process is cloned into (CLONE_NEW*), the
-    steps that it takes, and what it executes then."""
+    steps that it takes, and what it executes then.  `grouped` names what of the config.json only a
+    group can hold, "" where it asks for none."""
 
     clone_flags: int
     steps: tuple[Step, ...]
     program: Program
+    grouped: str = ""
 
     def describe(self) -> list[str]:
         """One line for each thing that is done, in their order."""
@@ -123,7 +125,15 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
         clone_flags=namespaces.flags(made),
         steps=steps,
         program=program,
+        grouped=_of_a_group(linux),
     )
+
+
+def _of_a_group(linux: Node) -> str:
+    """What the group that the caller makes has to hold; what is empty asks for nothing."""
+    if linux.text("cgroupsPath"):
+        return linux.at("cgroupsPath")
+    return linux.at("resources") if any(linux.node("resources").keys()) else ""
 
 
 def _refuse_unknown(document: Mapping[str, Any], config: Node) -> None:

@@ -171,21 +171,19 @@ def compiled(config: Mapping[str, Any], bundle_path: str, host: Host) -> Setup:
     return compile.compile_config(config, bundle_path, facts)
 
 
-def _refuse_unplaced(config: Mapping[str, Any], placement: Placement) -> None:
+def _refuse_unplaced(setup: Setup, placement: Placement) -> None:
     """Limits that nobody would set are refused: groups are the caller's."""
-    if placement.cgroup_fd is not None or placement.procs_fds:
-        return
-    for key in ("cgroupsPath", "resources"):
-        if config["linux"].get(key):
-            raise layout.refused(
-                f"linux.{key}",
-                "the launch has no placement; make the group and pass its placement",
-            )
+    if setup.grouped and placement.cgroup_fd is None and not placement.procs_fds:
+        raise layout.refused(
+            setup.grouped, "the launch has no placement; make the group and pass its placement"
+        )
 
 
 def create(setup: Setup, launch: Launch) -> Init:
     """Start a container's first process and have it furnish the container; nothing of the program
-    runs yet.  Raises `KernelError` and what `cgmgr.spawn.start` raises; no process is left then."""
+    runs yet.  Raises `RequestError` where limits have no placement, `KernelError`, and what
+    `cgmgr.spawn.start` raises; no process is left then."""
+    _refuse_unplaced(setup, launch.placement)
     program = setup.program.replace(die_with_launcher=launch.die_with_launcher)
     ours, theirs = channel.pair()
     peaks = launch.placement.reset_fds
@@ -251,8 +249,8 @@ class Container:
         cannot be made: nothing is left then.
         """
         config = spec.build(request, launch.store)
-        _refuse_unplaced(config, launch.placement)
         setup = compiled(config, f"{launch.store}/{request.id}", launch.host)
+        _refuse_unplaced(setup, launch.placement)  # once more in `create`, the only way to start
         container = cls(request.id, config, launch)
         try:
             container._claim()

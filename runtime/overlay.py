@@ -165,3 +165,12 @@ def prepare(bundle: str, lowers: tuple[str, ...]) -> None:
     status = os.stat(lowers[0])
     os.chown(f"{bundle}/{UPPER}", status.st_uid, status.st_gid)
     os.chmod(f"{bundle}/{UPPER}", status.st_mode & 0o7777)
+
+
+def describe(bundle: str, lowers: tuple[str, ...]) -> list[str]:
+    """What `prepare` does, a line each."""
+    upper = f"{bundle}/{UPPER}"
+    return [
+        *(f"mkdir -m 700 {bundle}/{name}" for name in DIRECTORIES),
+        *(f"{command} --reference={lowers[0]} {upper}" for command in ("chown", "chmod")),
+    ]

@@ -170,7 +170,7 @@ def _as_it_is() -> contextlib.AbstractContextManager[None]:
 
 def _plan(request: ContainerRequest, manager: Manager, best_effort: bool) -> list[str]:
     """Everything that would be done, a line each."""
-    from cgmgr.runtime import bundle, launcher, overlay, spec
+    from cgmgr.runtime import bundle, launcher, spec
 
     path = f"{bundle.DEFAULT_STORE}/{request.id}"
     config = spec.build(request, bundle.DEFAULT_STORE)
@@ -179,9 +179,7 @@ def _plan(request: ContainerRequest, manager: Manager, best_effort: bool) -> lis
         f"# the group {request.cgroups_path}",
         *manager.plan(request.cgroups_path, request.resources, best_effort=best_effort),
         f"# the container {request.id}",
-        f"mkdir {path}",
-        *(f"mkdir {path}/{name}" for name in overlay.DIRECTORIES),
-        f"write {path}/{bundle.CONFIG}",
+        *bundle.describe(bundle.DEFAULT_STORE, request.id, spec.layers(request)),
         *setup.describe(),
         "# at its end all of this is removed",
     ]

@@ -36,6 +36,24 @@ def test_what_is_in_it(store: str) -> None:
     assert bundle.names(store) == ["web"]
 
 
+def test_what_is_said_is_what_is_made(store: str) -> None:
+    """The commands but for the last, which writes the config.json, done by a shell."""
+    *commands, last = bundle.describe(store, "said", ("/usr",))
+    subprocess.run(["sh", "-ec", "\n".join(commands)], check=True)
+    made = Path(bundle.make(store, "made", {}, ("/usr",)))
+
+    def shape(folder: Path) -> set[tuple[str, int, int, int]]:
+        return {
+            (str(path.relative_to(folder)), status.st_mode, status.st_uid, status.st_gid)
+            for path in (folder, *folder.rglob("*"))
+            for status in [path.stat()]
+            if path.name != bundle.CONFIG
+        }
+
+    assert last == f"write {store}/said/config.json"
+    assert shape(Path(store, "said")) == shape(made)
+
+
 def test_a_name_is_taken_once(store: str) -> None:
     make(store)
 

@@ -8,11 +8,11 @@ import pytest
 from cgmgr.errors import RequestError
 from cgmgr.host import Host
 from cgmgr.resources import Memory, Resources
+from cgmgr.runtime import launcher, spec
 from cgmgr.runtime.launcher import Launch, run_container
 from cgmgr.runtime.spec import ContainerRequest
 
-
-@pytest.mark.parametrize(
+LIMITS = pytest.mark.parametrize(
     ("fields", "key"),
     [
         ({"resources": Resources(memory=Memory(max_bytes=64 << 20))}, "resources"),
@@ -20,6 +20,9 @@ from cgmgr.runtime.spec import ContainerRequest
     ],
     ids=["resources", "cgroups-path"],
 )
+
+
+@LIMITS
 def test_limits_without_a_placement_are_refused(
     tmp_path: Path, fields: dict[str, Any], key: str
 ) -> None:
@@ -31,3 +34,25 @@ def test_limits_without_a_placement_are_refused(
         run_container(request, launch)
 
     assert not store.exists()
+
+
+@LIMITS
+def test_no_entrance_starts_limits_without_a_placement(
+    tmp_path: Path, fields: dict[str, Any], key: str
+) -> None:
+    """A bundle of somebody else goes through `compiled` and `create`."""
+    request = ContainerRequest(id="web", rootfs="host", argv=("true",), **fields)
+    launch = Launch(host=Host.detect())
+    setup = launcher.compiled(spec.build(request, "/nonexistent"), str(tmp_path), launch.host)
+
+    with pytest.raises(RequestError, match=rf"linux\.{key}.*no placement"):
+        launcher.create(setup, launch)
+
+
+@pytest.mark.parametrize("empty", [{}, {"cgroupsPath": "", "resources": {}}], ids=["none", "empty"])
+def test_what_is_empty_asks_for_no_placement(tmp_path: Path, empty: dict[str, Any]) -> None:
+    request = ContainerRequest(id="web", rootfs="host", argv=("true",))
+    document = spec.build(request, "/nonexistent")
+    document["linux"] |= empty
+
+    assert launcher.compiled(document, str(tmp_path), Host.detect()).grouped == ""
