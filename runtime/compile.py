@@ -112,6 +112,7 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
         *layout.root(config, bundle, facts),
         *layout.mounts_of(config, bundle, made, facts),
         *layout.devices(config),
+        *layout.missing_directory(config),
         *_terminal(process),
         *(Mask(path=path) for path in linux.texts("maskedPaths")),
         *(ReadOnly(path=path) for path in linux.texts("readonlyPaths")),

@@ -9,6 +9,7 @@ Source: config.md and config-linux.md of the OCI runtime specification 1.2; the 
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -20,8 +21,17 @@ from cgmgr.resources.document import Node
 from . import cgroups, mounts, overlay
 from .cgroups import HierarchyMount
 from .overlay import MountOverlay
-from .root import clean
-from .steps import BindDevice, BindRoot, ChangeMount, MakeSymlink, MountBind, MountNew, Step
+from .root import NOT_ON_THE_HOST, clean
+from .steps import (
+    BindDevice,
+    BindRoot,
+    ChangeMount,
+    MakeDirectory,
+    MakeSymlink,
+    MountBind,
+    MountNew,
+    Step,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,9 +73,11 @@ class Facts(Record):
 def observe(
     document: Mapping[str, Any], bundle: str, hierarchies: tuple[HierarchyMount, ...]
 ) -> Facts:
-    """Look at the sources of the binds.  Raises `RequestError` for one that is not there."""
+    """Look at the sources of the binds.  Raises `RequestError` for one that is not there, and for a
+    place in one that is missing: it would have to be made on the host."""
     files: set[str] = set()
-    for mount in Node(document, NAME).nodes("mounts"):
+    config = Node(document, NAME)
+    for mount in config.nodes("mounts"):
         if not _is_bind(mount):
             continue
         source = _source(mount, bundle)
@@ -81,7 +93,48 @@ def observe(
             ) from error
         if not stat.S_ISDIR(status.st_mode):
             files.add(source)
+    _refuse_missing_on_host(config, bundle, files)
     return Facts(hierarchies=hierarchies, files=frozenset(files))
+
+
+def _refuse_missing_on_host(config: Node, bundle: str, files: set[str]) -> None:
+    above: list[tuple[str, str | None]] = []  # destinations, with the host's path under a bind
+    for mount in config.nodes("mounts"):
+        place = _destination(mount)
+        source = _source(mount, bundle) if _is_bind(mount) else None
+        make = "touch" if source in files else "mkdir -p"
+        _refuse_missing_in(above, place, f"mount on {place}", make)
+        above.append((place, source))
+    cwd = working_directory(config.node("process"))
+    _refuse_missing_in(above, cwd, f"working directory {cwd}", "mkdir -p")
+
+
+def _refuse_missing_in(
+    above: list[tuple[str, str | None]], path: str, what: str, make: str
+) -> None:
+    for place, source in reversed(above):
+        if not _below_any(path, (place,)):
+            continue
+        if source is not None and _is_missing(source, path[len(place) :]):
+            raise RequestError(
+                f"{what}: {NOT_ON_THE_HOST}, which {place} is",
+                operation="make container",
+                path=source + path[len(place) :],
+                value=path,
+                errno=errno.ENOENT,
+                hint=f"{make} {source}{path[len(place) :]}",
+            )
+        return
+
+
+def _is_missing(source: str, below: str) -> bool:
+    """What lies behind a link is left to `Root.ensure`, which refuses the same when it is there."""
+    there = source
+    for part in below.split("/")[1:]:
+        there = f"{there}/{part}"
+        if os.path.islink(there):
+            return False
+    return not os.path.lexists(there)
 
 
 def root(config: Node, bundle: str, facts: Facts) -> Iterator[Step]:
@@ -200,6 +253,15 @@ def _cgroup_mounts(
             yield MakeSymlink(target=hierarchy.name, path=f"{destination}/{link}")
     if "ro" in options:
         yield ChangeMount(path=destination, options=("ro",))
+
+
+def missing_directory(config: Node) -> Iterator[Step]:
+    """The working directory, where `root` does not make it: in a mount, or without layers."""
+    cwd = working_directory(config.node("process"))
+    mounted = [_destination(mount) for mount in config.nodes("mounts")]
+    in_mount = cwd not in mounted and _below_any(cwd, mounted)
+    if cwd != "/" and (in_mount or not config.node("annotations").has(LAYERS)):
+        yield MakeDirectory(path=cwd)
 
 
 def devices(config: Node) -> Iterator[Step]:

@@ -21,17 +21,28 @@ if TYPE_CHECKING:
 
 _INSIDE: Final = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
 _EXACT: Final = _INSIDE | linux.RESOLVE_NO_SYMLINKS
+#: why something in a volume stays missing
+NOT_ON_THE_HOST: Final = "it is missing, and nothing is made in a directory of the host"
 #: path_resolution(7)
 _MAX_LINKS: Final = 40
 
 
 class Root:
-    """An open root directory.  Descriptors that methods return are the caller's to close."""
+    """An open root directory.  Descriptors that methods return are the caller's to close.
 
-    __slots__ = ("fd",)
+    What is missing is made in the mount of the directory itself and in those that were added by
+    `own`; all others may be the host's, where nothing is made.
+    """
+
+    __slots__ = ("_own", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._own: set[int] = set()
+
+    def own(self, mount_fd: int) -> None:
+        """A mount whose file system is the container's alone."""
+        self._own.add(_mount_id(mount_fd))
 
     def open(self, path: str, flags: int = os.O_PATH) -> int:
         """A descriptor of what is there, links followed inside the root."""
@@ -79,7 +90,7 @@ class Root:
         except FileNotFoundError:
             return self._make(path, directory)
         try:
-            _make_in(parent, name, path, directory)
+            self._make_in(parent, name, path, directory)
             return linux.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, _EXACT)
         except FileExistsError:
             return self._make(path, directory)  # a link, which leads nowhere yet
@@ -117,7 +128,7 @@ class Root:
         except FileNotFoundError:
             parent = self._openat2("/".join(done), os.O_PATH | os.O_DIRECTORY, _EXACT)
             try:
-                _make_in(parent, name, path, last_is_directory)
+                self._make_in(parent, name, path, last_is_directory)
             finally:
                 os.close(parent)
             return None
@@ -125,6 +136,35 @@ class Root:
             return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
         finally:
             os.close(fd)
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link, and the directories above it where they are missing."""
+        above, _, name = path.rpartition("/")
+        parent = self.ensure(above, directory=True)
+        try:
+            self._refuse_hosts(parent, path)
+            os.symlink(target, name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def _make_in(self, parent: int, name: str, path: str, directory: bool) -> None:
+        """Make a directory or an empty file in an open directory; `path` is for the error."""
+        self._refuse_hosts(parent, path)
+        try:
+            if directory:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            else:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                os.close(os.open(name, flags, 0o644, dir_fd=parent))
+        except OSError as error:
+            error.filename = path
+            raise
+
+    def _refuse_hosts(self, parent: int, path: str) -> None:
+        if not self._own:
+            self.own(self.fd)
+        if _mount_id(parent) not in self._own:
+            raise OSError(errno.ENOENT, NOT_ON_THE_HOST, path)
 
     def _openat2(self, path: str, flags: int, resolve: int) -> int:
         try:
@@ -136,17 +176,14 @@ class Root:
             ) from None
 
 
-def _make_in(parent: int, name: str, path: str, directory: bool) -> None:
-    """Make a directory or an empty file in an open directory; `path` is for the error."""
+def _mount_id(fd: int) -> int:
+    """Of the mount that a descriptor is on (proc_pid_fdinfo(5))."""
+    info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if directory:
-            os.mkdir(name, 0o755, dir_fd=parent)
-        else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(name, flags, 0o644, dir_fd=parent))
-    except OSError as error:
-        error.filename = path
-        raise
+        text = os.read(info, 4096)
+    finally:
+        os.close(info)
+    return int(text.partition(b"mnt_id:")[2].split(None, 1)[0])
 
 
 def clean(path: str) -> str:

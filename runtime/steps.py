@@ -54,10 +54,14 @@ class Stage:
         self._root = root
 
     def empty_directory(self) -> int:
-        """A detached copy of one empty read-only directory; the caller closes it."""
+        """One empty read-only directory, detached; the caller attaches and closes it.
+
+        The first is the mount itself: of one that is detached there is no copy before Linux 6.15.
+        """
         if self._empty < 0:
             options = mounts.parse(("ro", "nosuid", "nodev", "noexec", "mode=755", "nr_inodes=2"))
             self._empty = mounts.new("tmpfs", "tmpfs", options)
+            return os.dup(self._empty)
         return mounts.clone(self._empty, "", recursive=False)
 
     def null_device(self) -> int:
@@ -179,6 +183,8 @@ class MountNew(Step):
             raise
         if options.propagation:
             mounts.set_attributes(mount, mounts.Options(propagation=options.propagation))
+        if self.fstype == "tmpfs":
+            stage.root.own(mount)
         attach_closing(mount, target)
 
     def _target(self, root: Root) -> int:
@@ -257,12 +263,19 @@ class MakeSymlink(Step):
         return f"ln -s {self.target} {self.path}"
 
     def execute(self, stage: Stage) -> None:
-        folder, _, name = self.path.rpartition("/")
-        parent = stage.root.ensure(folder, directory=True)
-        try:
-            os.symlink(self.target, name, dir_fd=parent)
-        finally:
-            os.close(parent)
+        stage.root.symlink(self.target, self.path)
+
+
+class MakeDirectory(Step):
+    """A directory in what was mounted before."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"mkdir -p {self.path}"
+
+    def execute(self, stage: Stage) -> None:
+        os.close(stage.root.ensure(self.path, directory=True))
 
 
 class ChangeMount(Step):

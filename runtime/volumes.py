@@ -12,6 +12,7 @@ from cgmgr.errors import RequestError
 from cgmgr.record import Record
 
 from . import mounts
+from .layout import LINKS
 from .root import clean
 
 TYPE_CHECKING = False
@@ -51,6 +52,12 @@ _PROC_FILES: Final = frozenset(
         "sys/kernel/ns_last_pid",
     )
 )
+#: a container has its own, with more of its own mounted in it
+_OWN: Final = {
+    **dict.fromkeys(("/dev", "/dev/pts"), "a container has one of its own; --device adds to it"),
+    "/sys": "a container has one of its own; only what is in it may be replaced",
+    **dict.fromkeys((link for _, link in LINKS), "that is a symbolic link in every container"),
+}
 
 
 class Volume(Record):
@@ -140,6 +147,8 @@ def _check_destination(flag: str, path: str) -> None:
     place = _absolute(flag, path)
     if place == "/":
         raise _refused(flag, path, "the destination must not be /")
+    if place in _OWN:
+        raise _refused(flag, path, _OWN[place])
     inside_proc = place == "/proc" or place.startswith("/proc/")
     if inside_proc and place not in _PROC_FILES:
         raise _refused(flag, path, "nothing may be mounted over /proc or in it")

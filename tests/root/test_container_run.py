@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,88 @@ def test_a_volume_in_a_volume(lab: Lab, tmp_path: Path) -> None:
     )
 
     assert lab.sh("ls /v/sub", volumes=volumes).out == "file\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "hint"),
+    [
+        pytest.param({"tmpfs": "/v/sub"}, "mkdir -p {outer}/sub", id="tmpfs"),
+        pytest.param({"volumes": "/etc:/v/sub/deep"}, "mkdir -p {outer}/sub/deep", id="directory"),
+        pytest.param({"volumes": "/etc/passwd:/v/file"}, "touch {outer}/file", id="file"),
+        pytest.param({"cwd": "/v/sub"}, "mkdir -p {outer}/sub", id="working-directory"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["rw", "ro"])
+def test_nothing_is_made_in_a_directory_of_the_host(
+    lab: Lab, tmp_path: Path, more: dict[str, str], hint: str, mode: str
+) -> None:
+    outer = tmp_path / "outer"
+    outer.mkdir()
+
+    with pytest.raises(RequestError, match="nothing is made in a directory of the host") as caught:
+        lab.sh("true", **with_volume(f"{outer}:/v:{mode}", more))
+
+    assert caught.value.hint == hint.format(outer=outer)
+    assert list(outer.iterdir()) == []
+    assert not lab.store.exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"tmpfs": "/v/link/sub"}, id="through-a-link-of-the-volume"),
+        pytest.param({"tmpfs": "/other/sub"}, id="through-a-link-of-the-root"),
+        pytest.param({"cwd": "/other/sub"}, id="working-directory"),
+        pytest.param({"tmpfs": "/v/dangling"}, id="a-dangling-link"),
+    ],
+)
+def test_a_link_makes_nothing_on_the_host_either(
+    lab: Lab, tmp_path: Path, more: dict[str, str]
+) -> None:
+    outer, root = tmp_path / "outer", tiny_root(tmp_path / "root")
+    (outer / "real").mkdir(parents=True)
+    (outer / "link").symlink_to("real")
+    (outer / "dangling").symlink_to("/v/real/new")
+    (root / "other").symlink_to("/v/real")
+
+    with pytest.raises(KernelError) as caught:
+        lab.sh("true", rootfs=str(root), **with_volume(f"{outer}:/v", more))
+
+    assert caught.value.errno == errno.ENOENT
+    assert list((outer / "real").iterdir()) == []
+    assert lab.left() == []
+
+
+def with_volume(first: str, more: dict[str, str]) -> dict[str, Any]:
+    """Fields of a request, from the words of options."""
+    parse: dict[str, Callable[[str], Any]] = {"volumes": parse_volume, "tmpfs": parse_tmpfs}
+    fields: dict[str, Any] = {"volumes": (parse_volume(first),)}
+    for key, word in more.items():
+        fields[key] = (*fields.get(key, ()), parse[key](word)) if key in parse else word
+    return fields
+
+
+def test_a_volume_over_a_link_to_dev_gets_nothing_made_in_it(lab: Lab, tmp_path: Path) -> None:
+    outer, root = tmp_path / "outer", tiny_root(tmp_path / "root")
+    outer.mkdir()
+    (root / "data").symlink_to("dev")
+
+    with pytest.raises(KernelError, match="nothing is made in a directory of the host"):
+        lab.sh("true", rootfs=str(root), volumes=(parse_volume(f"{outer}:/data"),))
+
+    assert list(outer.iterdir()) == []
+    assert lab.left() == []
+
+
+def test_what_is_missing_in_a_tmpfs_is_made(lab: Lab) -> None:
+    said = lab.sh(
+        "pwd; ls /t/a; grep -c ' /t/b/c ' /proc/mounts",
+        tmpfs=(parse_tmpfs("/t"), parse_tmpfs("/t/b/c")),
+        volumes=(parse_volume("/etc/passwd:/t/a/file:ro"),),
+        cwd="/t/new/place",
+    )
+
+    assert said.out.split() == ["/t/new/place", "file", "1"]
 
 
 def test_a_volume_onto_the_other_kind(lab: Lab, tmp_path: Path) -> None:

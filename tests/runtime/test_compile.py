@@ -17,7 +17,7 @@ from cgmgr.runtime.compile import Setup
 from cgmgr.runtime.identity import BecomeUser
 from cgmgr.runtime.layout import Facts
 from cgmgr.runtime.overlay import MountOverlay
-from cgmgr.runtime.steps import BindRoot, MountBind, Step
+from cgmgr.runtime.steps import BindRoot, MakeDirectory, MountBind, Step
 from cgmgr.runtime.volumes import Volume
 
 STORE = "/var/lib/cgmgr/containers"
@@ -192,6 +192,24 @@ def test_a_directory_below_a_mount_is_not_made_in_the_root(cwd: str) -> None:
     assert cwd not in overlay_of(compiled(config(cwd=cwd))).directories
 
 
+@pytest.mark.parametrize(
+    ("cwd", "layered", "made"),
+    [
+        pytest.param("/dev/shm/x", True, True, id="in-a-mount"),
+        pytest.param("/dev/shm", True, False, id="a-mount"),
+        pytest.param("/srv", True, False, id="in-a-layer"),
+        pytest.param("/srv", False, True, id="without-layers"),
+        pytest.param("/", False, False, id="the-root"),
+    ],
+)
+def test_where_the_working_directory_is_made(cwd: str, layered: bool, made: bool) -> None:
+    document = config(cwd=cwd)
+    if not layered:
+        document["annotations"], document["root"] = {}, {"path": "rootfs"}
+
+    assert (MakeDirectory(path=cwd) in compiled(document).steps) == made
+
+
 def test_a_bundle_without_layers() -> None:
     document = config()
     document["annotations"] = {}
@@ -201,7 +219,9 @@ def test_a_bundle_without_layers() -> None:
 
 
 def test_a_dev_of_the_hosts_is_left_as_it_is() -> None:
-    document = config(volumes=(Volume(source="/dev", destination="/dev"),))
+    document = config()
+    (dev,) = [mount for mount in document["mounts"] if mount["destination"] == "/dev"]
+    dev.update(type="bind", source="/dev", options=["rbind"])
 
     assert not lines(compiled(document), "# c 1:3")
 
