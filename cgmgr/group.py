@@ -11,7 +11,7 @@ import os
 import signal as signals
 import time
 
-from cgmgr import freezer, members
+from cgmgr import freezer, members, rights
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.driver import Observed, Request
 from cgmgr.errors import (
@@ -160,6 +160,7 @@ class Group:
         """The lines of what `update` would do.  Changes nothing.  Raises what it would, as far as
         it can be foreseen."""
         request = self._request(asked_for(resources, words), best_effort)
+        rights.demand(self.host)
         observed = self.driver.observe(request)
         return foretold(self.driver.update(request, observed), observed, self._machine())
 
@@ -343,6 +344,7 @@ class Group:
         return machine
 
     def _lock(self) -> AbstractContextManager[object]:
+        rights.demand(self.host)
         return self._rundir.lock(self.name)
 
     def _main(self) -> Directory:

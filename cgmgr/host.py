@@ -54,8 +54,8 @@ class Hierarchy(Record):
     as "cpu,cpuacct" or "name=systemd".  `controllers` are our names of what it holds.  `own` is
     this process's group, relative to the mount, or None when it lies outside what is mounted.
     `mount_root` is the part of the hierarchy that is mounted ("/" outside containers).  `base` is
-    the group that the names of our groups start from: the mount's root where we may write there,
-    else our own group, which somebody delegated to us.  `options` are those of the file system.
+    the group that the names of our groups start from: our own group where somebody delegated that
+    to us and not the mount's root, else the root.  `options` are those of the file system.
     """
 
     key: str
@@ -251,7 +251,7 @@ def _hierarchy(
         key = ",".join(names)
         controllers = tuple(V2_NAMES.get(name, name) for name in names)
     own = _own(key, mount.root, memberships)
-    ours = own is not None and not os.access(os.path.join(mountpoint, "cgroup.procs"), os.W_OK)
+    delegated = own is not None and _delegated(mountpoint, own)
     return Hierarchy(
         key=key,
         version=version,
@@ -259,10 +259,17 @@ def _hierarchy(
         mountpoint=mountpoint,
         mount_root=mount.root,
         own=own,
-        base=own if ours and own else "/",
+        base=own if delegated and own else "/",
         read_only="ro" in mount.options,
         options=mount.super_options,
     )
+
+
+def _delegated(mountpoint: str, own: str) -> bool:
+    """Whether our own group is ours to change, and the mount's root is not."""
+    places = (mountpoint, os.path.join(mountpoint, own.strip("/")))
+    root, ours = (os.access(os.path.join(place, "cgroup.procs"), os.W_OK) for place in places)
+    return ours and not root
 
 
 def _hidden(mount: parse.Mount) -> bool:

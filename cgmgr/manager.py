@@ -12,7 +12,7 @@ import os
 from itertools import count
 
 from cgmgr import driver as drivers
-from cgmgr import kernfs, parents
+from cgmgr import kernfs, parents, rights
 from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
 from cgmgr.group import Group, Report, asked_for, foretold
@@ -87,6 +87,7 @@ class Manager:
         """
         asked = asked_for(resources, words)
         request = _request(name, asked, threaded=threaded, best_effort=best_effort)
+        rights.demand(self.host)
         record = self._record(request, ephemeral)
         for attempt in range(CREATE_TRIES):
             try:
@@ -146,6 +147,7 @@ class Manager:
         """
         asked = asked_for(resources, words)
         request = _request(name, asked, threaded=threaded, best_effort=best_effort)
+        rights.demand(self.host)
         observed = self.driver.observe(request)
         plan = self.driver.create(request, observed)
         return foretold(plan, observed, Machine(self.host))

@@ -9,7 +9,7 @@ import os
 import time
 
 from cgmgr import owner
-from cgmgr.errors import HostError
+from cgmgr.host import read_text
 from cgmgr.owner import Owner
 from cgmgr.record import Record
 from cgmgr.statedir import Damaged, Folder, encode
@@ -54,19 +54,19 @@ class GroupRecord(Record):
 
 def default_root(environ: Mapping[str, str] = os.environ, uid: int | None = None) -> str:
     """/run/cgmgr for root, else cgmgr in XDG_RUNTIME_DIR, or in the directory which that usually
-    is.  Raises `HostError` where there is none."""
+    is.  Whether it is there shows when something is to be remembered."""
     user = os.geteuid() if uid is None else uid
     if user == 0:
         return "/run/cgmgr"
-    usual = f"/run/user/{user}"
-    parent = environ.get("XDG_RUNTIME_DIR") or (usual if os.access(usual, os.W_OK) else "")
-    if not parent:
-        raise HostError(
-            "XDG_RUNTIME_DIR is not set: nowhere to keep records and locks",
-            operation="find state root",
-            hint=f"loginctl enable-linger {user} && export XDG_RUNTIME_DIR={usual}",
-        )
+    parent = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{user}"
     return f"{parent.rstrip('/')}/cgmgr"
+
+
+def way_to_a_root(pid1: str, uid: int) -> str:
+    """How a user who has no directory for records and locks gets one."""
+    if pid1 == "systemd":
+        return f"loginctl enable-linger {uid} && export XDG_RUNTIME_DIR=/run/user/{uid}"
+    return "mkdir -m 700 /tmp/run-$USER && export XDG_RUNTIME_DIR=/tmp/run-$USER"
 
 
 class Rundir(Folder):
@@ -74,6 +74,11 @@ class Rundir(Folder):
 
     def __init__(self, root: str | None = None) -> None:
         super().__init__(root if root is not None else default_root(), "groups")
+
+    def hint(self) -> str | None:
+        if self.root != default_root():
+            return None
+        return way_to_a_root((read_text("/", "proc/1/comm") or "").strip(), os.geteuid())
 
     def parse(self, encoded: str, value: Any) -> GroupRecord:
         fields = _checked(GroupRecord, value, _GROUP_FIELDS)

@@ -23,6 +23,7 @@ import os
 import time
 
 from cgmgr.errors import DeadlineExceeded, HostError, RequestError, kernel_error
+from cgmgr.host import read_text
 from cgmgr.record import Record
 
 TYPE_CHECKING = False
@@ -115,6 +116,10 @@ class Folder:
         that it is damaged."""
         return value
 
+    def hint(self) -> str | None:
+        """How the directory that the root lies in comes to be, for whoever has none."""
+        return None
+
     def lock(self, name: str, timeout: float | None = LOCK_S) -> Lock:
         """A context manager that holds the name's lock.  It waits for at most `timeout` seconds,
         None is for ever; `DeadlineExceeded` tells who holds it.  It is not reentrant."""
@@ -191,7 +196,8 @@ class Folder:
                 kept = self._kept = _Open(self._open(create))
             except OSError as error:
                 if error.errno != errno.ENOENT or create:
-                    raise kernel_error("open", self.path, error) from error
+                    hint = self.hint() if error.errno == errno.ENOENT else None
+                    raise kernel_error("open", self.path, error, hint=hint) from error
         yield -1 if kept is None else kept.fd
 
     def close(self) -> None:
@@ -387,16 +393,8 @@ def _holder(fd: int, proc: str = "/proc") -> int | None:
     """The process that holds the flock of an open file, by /proc/locks (proc_locks(5))."""
     status = os.fstat(fd)
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    for line in (_text(f"{proc}/locks") or "").splitlines():
+    for line in (read_text(proc, "locks") or "").splitlines():
         fields = line.split()
         if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == device:
             return int(fields[4]) or None
     return None
-
-
-def _text(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return None

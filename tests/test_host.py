@@ -244,3 +244,24 @@ def test_trees_are_opened_once(tmp_path: Path) -> None:
     assert seen.tree(seen.need("pids")) is seen.tree(seen.by_key("pids"))
     with pytest.raises(HostError, match="hierarchy memory is not mounted"):
         seen.by_key("memory")
+
+
+@pytest.mark.parametrize(
+    ("writable", "base"),
+    [
+        pytest.param(["", "/a"], "/", id="both"),
+        pytest.param(["/a"], "/a", id="our own group, delegated to us"),
+        pytest.param([], "/", id="nothing: root's groups are seen, none is made"),
+    ],
+)
+def test_where_the_names_of_groups_start(tmp_path: Path, writable: list[str], base: str) -> None:
+    host(tmp_path, [mount("/sys/fs/cgroup", "cgroup2", "")], "0::/a\n", ("/sys/fs/cgroup", "pids"))
+    top = tmp_path / "sys/fs/cgroup"
+    (top / "cgroup.procs").unlink()  # which root, too, finds not to be writable
+    (top / "a").mkdir()
+    for place in writable:
+        Path(f"{top}{place}/cgroup.procs").touch()
+
+    [seen] = Host.detect(str(tmp_path)).hierarchies
+
+    assert seen.base == base

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgmgr.errors import HostError
+from cgmgr.errors import HostError, KernelError
 from cgmgr.owner import Owner
 from cgmgr.resources import Memory, Pids, Resources
 from cgmgr.resources.words import resources_of
-from cgmgr.rundir import GroupRecord, Rundir, default_root
+from cgmgr.rundir import GroupRecord, Rundir, default_root, way_to_a_root
 
 NAME = "/cgmgr/x"
 DEAD = Owner.of().replace(start_ticks=1)
@@ -192,17 +192,35 @@ def test_a_record_that_says_something_else(rundir: Rundir, change: object, reaso
     [
         pytest.param(0, {"XDG_RUNTIME_DIR": "/run/user/0"}, "/run/cgmgr", id="root"),
         pytest.param(2**31, {"XDG_RUNTIME_DIR": "/xdg/"}, "/xdg/cgmgr", id="a user"),
+        pytest.param(2**31, {}, f"/run/user/{2**31}/cgmgr", id="unset"),
+        pytest.param(2**31, {"XDG_RUNTIME_DIR": ""}, f"/run/user/{2**31}/cgmgr", id="empty"),
     ],
 )
 def test_default_root(uid: int, environ: dict[str, str], root: str) -> None:
     assert default_root(environ, uid) == root
 
 
-@pytest.mark.parametrize("environ", [{}, {"XDG_RUNTIME_DIR": ""}], ids=["unset", "empty"])
-def test_nowhere_to_keep_records(environ: dict[str, str]) -> None:
-    with pytest.raises(HostError, match="XDG_RUNTIME_DIR is not set") as caught:
-        default_root(environ, 2**31)
+@pytest.mark.parametrize(
+    ("pid1", "hint"),
+    [
+        pytest.param("systemd", "loginctl enable-linger 7 && export XDG", id="systemd"),
+        pytest.param("init", "mkdir -m 700 /tmp/run-$USER && export XDG", id="another"),
+    ],
+)
+def test_the_way_to_a_place_for_records_is_this_hosts(pid1: str, hint: str) -> None:
+    assert way_to_a_root(pid1, 7).startswith(hint)
 
-    assert caught.value.hint == (
-        f"loginctl enable-linger {2**31} && export XDG_RUNTIME_DIR=/run/user/{2**31}"
-    )
+
+def test_a_user_without_a_place_for_records_can_read_and_not_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 2**31)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+    rundir = Rundir()
+
+    assert rundir.load(NAME) is None
+    assert rundir.records() == []
+    assert rundir.sweep() == []
+    with pytest.raises(KernelError, match="no such file") as caught, rundir.lock(NAME):
+        pass
+    assert "export XDG_RUNTIME_DIR=" in (caught.value.hint or "")

@@ -19,11 +19,14 @@ def freeze(name: Name, timeout: Timeout = "10s", dry_run: DryRun = False) -> Non
 
     When that does not happen in time, all run again.
     """
+    from cgmgr import rights
+
     from . import groups, settings
 
     limit = settings.seconds(timeout)
     with groups.opened(name) as group:
         if dry_run:
+            rights.demand(group.host)
             _say(group.directory("freezer"), 1)
             return
         group.freeze(limit)
@@ -31,11 +34,14 @@ def freeze(name: Name, timeout: Timeout = "10s", dry_run: DryRun = False) -> Non
 
 def thaw(name: Name, timeout: Timeout = "10s", dry_run: DryRun = False) -> None:
     """Let every process of a frozen group, or container, run again."""
+    from cgmgr import rights
+
     from . import groups, settings
 
     limit = settings.seconds(timeout)
     with groups.opened(name) as group:
         if dry_run:
+            rights.demand(group.host)
             for directory in group.everywhere():
                 _say(directory, 2)
             return

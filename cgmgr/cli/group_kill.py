@@ -22,12 +22,15 @@ def kill(
     Nobody gets away, however fast it forks.  Another signal than KILL is sent once to every process
     that is there, and not waited for.
     """
+    from cgmgr import rights
+
     from . import groups, settings
 
     number = settings.signal_number(signal)
     limit = settings.seconds(timeout)
     with groups.opened(name) as group:
         if dry_run:
+            rights.demand(group.host)
             for pid in group.pids(recursive=True):
                 print(f"kill -{settings.signal_name(number)} {pid}")
             return

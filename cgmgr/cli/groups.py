@@ -189,9 +189,11 @@ def tell(report: Report) -> None:
 
 def removal(group: Group) -> list[str]:
     """The lines of what removing a group would do, the end of its processes included."""
+    from cgmgr import rights
     from cgmgr.driver import Request
     from cgmgr.plan import Machine
 
+    rights.demand(group.host)
     observed = group.driver.observe(Request(group=group.name))
     steps = group.driver.remove(group.name, observed).describe(Machine(group.host))
     return [*(f"kill -KILL {pid}" for pid in group.pids(recursive=True)), *steps]

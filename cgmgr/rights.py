@@ -1,0 +1,70 @@
+"""Whether this user may make groups on this host, and how to come by that.
+
+Law: looks only.  The kernel has the last word; this is for saying all of it at once, and before
+anything else goes wrong.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from cgmgr.errors import NotDelegated
+from cgmgr.host import UNIFIED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cgmgr.host import Host
+
+#: cgroup-v2.rst, "Delegation": what belongs to whom a group is delegated to
+_DELEGATED = "cgroup.{procs,subtree_control,threads}"
+
+
+def demand(host: Host) -> None:
+    """Raise `NotDelegated`, with the way out, where this user may make no groups.
+
+    Root may, as far as anybody can tell before the kernel is asked.
+    """
+    if os.geteuid() == 0:
+        return
+    refused = refusal(host)
+    if refused is not None:
+        raise refused
+
+
+def refusal(host: Host) -> NotDelegated | None:
+    """Why this user may make no groups, None where nothing is in the way.
+
+    Hierarchies that are mounted read-only are another matter, and not looked at.
+    """
+    bases = [h.mountpoint + h.base.rstrip("/") for h in host.managed if not h.read_only]
+    closed = [base for base in bases if not os.access(base, os.W_OK)]
+    if not closed:
+        return None
+    where = closed[0] if len(closed) == 1 else f"{closed[0]} and {len(closed) - 1} other places"
+    return NotDelegated(
+        f"changing groups needs root here: user {os.geteuid()} may not write in {where}",
+        operation="change groups",
+        path=closed[0],
+        errno=errno.EACCES,
+        hint=way_out(host),
+    )
+
+
+def way_out(host: Host) -> str:
+    """What to do about it.  A hierarchy of v1 is not for ordinary users: its limits are not safe to
+    delegate (cgroup-v2.rst, "Delegation" is v2's), and systemd does not."""
+    if host.mode != UNIFIED:
+        return "run as root"
+    if host.pid1 == "systemd":
+        return (
+            "run as root, or in a group that is delegated to you:\n"
+            "systemd-run --user --scope -p Delegate=yes -- $SHELL"
+        )
+    assert host.v2 is not None
+    group = f"{host.v2.mountpoint}/user-{os.geteuid()}"
+    return (
+        "run as root, or have root delegate a group to you, with your shell in it:\n"
+        f"mkdir {group} && chown {os.geteuid()} {group} {group}/{_DELEGATED} &&\n"
+        f"    echo {os.getppid()} > {group}/cgroup.procs"
+    )
