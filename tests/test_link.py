@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cgmgr.errors import CgmgrError, HostError
+from cgmgr.errors import CgmgrError, DeadlineExceeded, HostError
 from cgmgr.spawn import SpawnRequest, link, process, shutdown, start
 
 from .spawning import ROOT, children, nothing_left, output, python
@@ -168,6 +168,48 @@ def test_one_that_cannot_start_says_how_to_look(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(sys, "executable", "")
         with pytest.raises(HostError, match=r"sys\.executable"):
             start(SpawnRequest(argv=["true"]))
+    finally:
+        shutdown()
+
+
+@pytest.fixture
+def stopped() -> Iterator[int]:
+    """A spawner that answers nobody, as one that hangs."""
+    output("true")
+    pid = link.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    yield pid
+    shutdown()
+
+
+def test_one_that_does_not_answer_is_not_waited_for(stopped: int) -> None:
+    with pytest.raises(DeadlineExceeded, match=f"the spawner, process {stopped}, does not answer"):
+        start(SpawnRequest(argv=["true"]), timeout=0.1)
+    assert link.pid() is None
+    assert output("echo", "from another") == "from another\n"
+    shutdown()
+    assert stopped not in children(), "no zombie"
+
+
+def test_one_that_does_not_end_is_ended(stopped: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "END_S", 0.1)
+    shutdown()
+    assert wait_until_gone(stopped)
+    assert stopped not in children(), "no zombie"
+
+
+def test_one_that_fails_at_once_is_an_error_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "spawner.py"
+    script.write_text("raise SystemExit('broken')\n")
+    shutdown()
+    monkeypatch.setattr(link, "SCRIPT", str(script))
+    try:
+        for _ in range(3):
+            with pytest.raises(CgmgrError, match=r"the spawner ended|it ends as soon as"):
+                start(SpawnRequest(argv=["true"]))
     finally:
         shutdown()
 

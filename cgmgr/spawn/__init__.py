@@ -4,9 +4,9 @@ Law: the public names only, loaded on first use (PEP 562), because the spawner's
 from here too and must stay small.
 
 What may be asked for is in `request`; how that is put to the spawner in `birth`, with its standard
-streams from `plumbing` and over a socket of `channel`; how the spawner is had in `link`, and from
-what file in `interpreter`; the protocol in `spawner`; what the spawner does in `cloner` and
-`newborn`; what becomes of the process in `process` and `streams`.
+streams from `plumbing` and over a socket of `channel`, and what went wrong in `failure`; how the
+spawner is had in `link`, and from what file in `interpreter`; the protocol in `spawner`; what the
+spawner does in `cloner` and `newborn`; what becomes of the process in `process` and `streams`.
 """
 
 from __future__ import annotations

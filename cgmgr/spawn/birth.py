@@ -1,7 +1,7 @@
 """One start under way: the request as the spawner takes it, and what its channel says.
 
-Law: C's half of the protocol of `spawner`, each message put and read in one place, and every
-failure turned into an error of ours.  What may be asked for is in `cgmgr.spawn`.
+Law: C's half of the protocol of `spawner`, each message put and read in one place, and a
+failure's words are `failure`'s.  What may be asked for is in `cgmgr.spawn`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import errno
 import os
 import time
 
-from cgmgr import kernfs, linux
+from cgmgr import linux
 from cgmgr.errors import (
     CgmgrError,
     DeadlineExceeded,
-    GroupGone,
     HostError,
     KernelError,
     RequestError,
@@ -22,9 +21,10 @@ from cgmgr.errors import (
 )
 
 from . import channel, link
+from .failure import failure, program_of
 from .plumbing import Plumbing
 from .process import Ended, areadable, orphans, readable, reap
-from .spawner import CLONE, DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RELEASE, STARTED
+from .spawner import FAILED, HELD, READY, RELEASE, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Birth:
         self.over = False
         self.executed_ns = 0
         self.ended: Ended | None = None
+        self._spawner: link.Spawner | None = None
         self._held = False
         self._cloned_into = False
         self._plumbing = Plumbing(request)
@@ -86,7 +87,7 @@ class Birth:
         self._channel, theirs = channel.pair()
         try:
             message, fds = encode(self.request, standing, self._plumbing, theirs.fileno())
-            link.ask(standing, message, fds)
+            self._spawner = link.ask(standing, message, fds)
         finally:
             theirs.close()
             self._plumbing.close_theirs()
@@ -99,18 +100,25 @@ class Birth:
             left = None if deadline is None else deadline - time.monotonic()
             if not readable(self._fileno(), left, only_end=until == OVER):
                 self._hear(until)
-                raise DeadlineExceeded(
-                    f"process {self.pid} has not executed {self.name} in time",
-                    operation="start",
-                    path=self.name,
-                    errno=errno.ETIMEDOUT,
-                    hint=f"cat /proc/{self.pid}/wchan /proc/{self.pid}/cgroup",
-                )
+                raise self._late()
 
     async def await_(self, until: str) -> None:
         """As `wait`, for asyncio."""
         while not self._hear(until):
             await areadable(self._fileno())
+
+    def _late(self) -> DeadlineExceeded:
+        waiting_for = self.pid or (self._spawner.pid if self._spawner is not None else 0)
+        message = f"process {self.pid} has not executed {self.name} in time"
+        if not self.pid:
+            message = f"start {self.name}: the spawner, process {waiting_for}, does not answer"
+        return DeadlineExceeded(
+            message,
+            operation="start",
+            path=self.name,
+            errno=errno.ETIMEDOUT,
+            hint=f"cat /proc/{waiting_for}/wchan /proc/{waiting_for}/cgroup",
+        )
 
     def _hear(self, until: str) -> bool:
         """Take in what is there; whether it is enough."""
@@ -178,7 +186,12 @@ class Birth:
 
     def abandon(self) -> None:
         """Nobody wants it any more: if there is a process, it ends, and leaves no zombie."""
-        self.wait(None, BORN)
+        try:
+            self.wait(time.monotonic() + ABANDON_S, BORN)
+        except DeadlineExceeded:
+            # stopped, or hung in a module of an entry: with our end closed nothing gets to exec
+            if self._spawner is not None:
+                link.give_up(self._spawner)
         if self.pidfd >= 0:
             import signal
 
@@ -227,13 +240,6 @@ class Birth:
 
 
 # -- the request
-
-
-def program_of(request: SpawnRequest) -> str:
-    """What is executed or called, for messages."""
-    if request.entry:
-        return request.entry
-    return os.fsdecode(request.executable if request.executable is not None else request.argv[0])
 
 
 def encode(
@@ -332,66 +338,3 @@ def rlimits(asked: Mapping[int, tuple[int, int]]) -> list[tuple[int, int, int]]:
                 value=f"{soft}:{hard}",
             )
     return [(which, *asked.get(which, resource.getrlimit(which))) for which in RLIMITS]
-
-
-# -- what went wrong
-
-
-def failure(
-    request: SpawnRequest, stage: str, number: int, detail: bytes, text: bytes
-) -> CgmgrError:
-    """FAILED as an error of ours."""
-    name = program_of(request)
-    if not number:
-        return HostError(f"{stage} {name}: {os.fsdecode(text)}", operation=stage, path=name)
-    error = OSError(number, os.strerror(number))
-    if stage in (JOIN, CLONE):
-        return _not_placed(request.placement, stage, error, detail)
-    if stage == EXEC:
-        return kernel_error(EXEC, name, number, hint=_EXEC_HINTS.get(number))
-    if stage == DIRECTORY and request.cwd is not None:
-        return kernel_error(stage, os.fsdecode(request.cwd), number)
-    subject = os.fsdecode(detail) or name
-    return kernel_error(stage, subject, number, hint=_HINTS.get((stage, number)))
-
-
-def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> CgmgrError:
-    index = int(detail or b"-1")
-    fd = place.procs_fds[index] if 0 <= index < len(place.procs_fds) else place.cgroup_fd
-    if stage == CLONE and error.errno == errno.EAGAIN:
-        hint = "raise pids.max of the group or of one above it, or RLIMIT_NPROC"
-        return kernel_error("clone into", _path(fd), error, hint=hint)
-    if fd is not None and error.errno in _GONE:
-        return GroupGone(
-            f"attach to {_path(fd)}: the group is gone",
-            operation="attach",
-            path=_path(fd),
-            errno=error.errno,
-        )
-    if stage == CLONE and (fd is None or error.errno not in _GROUP_ERRORS):
-        return kernel_error("clone", _path(fd), error)
-    return kernfs.translate("attach", _path(fd), error, value="0")
-
-
-_GONE = frozenset({errno.ENOENT, errno.ENODEV})
-#: what clone3 says of the group, and not of the flags
-_GROUP_ERRORS = frozenset({errno.EACCES, errno.EBUSY, errno.EOPNOTSUPP})
-_EXEC_HINTS = {
-    errno.ENOENT: "give a path, or put its folder on PATH; a script's interpreter may be missing",
-    errno.EACCES: "chmod +x, and look for noexec among the mount's options",
-    errno.ENOEXEC: "a script needs a first line such as #!/bin/sh",
-    errno.E2BIG: "arguments and environment are larger than the stack's limit allows",
-}
-_HINTS = {
-    ("join session keyring", errno.EDQUOT): "sysctl kernel.keys.maxkeys=2000",
-    ("set rlimit", errno.EPERM): "raising a hard limit needs CAP_SYS_RESOURCE",
-}
-
-
-def _path(fd: int | None) -> str:
-    if fd is None:
-        return "a new process"
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}").removesuffix(" (deleted)")
-    except OSError:
-        return "its group"

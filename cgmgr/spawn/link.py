@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import contextlib
 import errno
 import os
 import sys
@@ -17,6 +18,7 @@ import sys
 from cgmgr.errors import HostError, KernelError, kernel_error
 
 from . import channel, interpreter
+from .process import readable
 from .spawner import CONTROL_FD, REQUEST
 
 TYPE_CHECKING = False
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+#: how long one that is told to end may take for what it is at, in seconds
+END_S: Final = 5.0
 SCRIPT: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spawner.py")
 
 #: lines of /proc/thread-self/status that a clone inherits and a request does not carry
@@ -109,16 +113,24 @@ class Spawner:
         """It finishes what it was asked for, and ends."""
         self.control.close()
 
-    def reap(self, wait: bool) -> bool:
+    def kill(self) -> None:
+        """For one that does not answer: what it was asked for is not done."""
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                _signal.pidfd_send_signal(self.pidfd, _signal.SIGKILL)
+
+    def reap(self, timeout: float) -> bool:
         """Whether it has ended; it then leaves no zombie."""
-        try:
-            options = os.WEXITED | (0 if wait else os.WNOHANG)
-            if os.waitid(os.P_PIDFD, self.pidfd, options) is None:
-                return False
-        except ChildProcessError:
-            pass  # SIGCHLD is ignored, or somebody waits for any child
-        os.close(self.pidfd)
+        if not readable(self.pidfd, timeout):
+            return False
+        with contextlib.suppress(ChildProcessError):  # SIGCHLD ignored, a wait for any child
+            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        self.forget()
         return True
+
+    def forget(self) -> None:
+        os.close(self.pidfd)
+        self.pidfd = -1
 
 
 class _State:
@@ -133,8 +145,9 @@ class _State:
 _state = _State()
 
 
-def ask(standing: Standing, request: Request, fds: Sequence[int]) -> None:
-    """Send a request.  Whoever waits for the answer does so on a channel of its own, in `fds`.
+def ask(standing: Standing, request: Request, fds: Sequence[int]) -> Spawner:
+    """Send a request, and say to whom.  Whoever waits for the answer does so on a channel of its
+    own, in `fds`.
 
     Raises `KernelError`, and `HostError` where no spawner can be had.
     """
@@ -148,7 +161,7 @@ def ask(standing: Standing, request: Request, fds: Sequence[int]) -> None:
             except OSError as error:
                 raise kernel_error("ask spawner", sys.executable, error) from error
             else:
-                return
+                return spawner
     raise KernelError(
         "ask spawner: it ends as soon as it is started",
         operation="ask spawner",
@@ -166,8 +179,18 @@ def shutdown() -> None:
     with _state.lock:
         _retire()
         for spawner in _state.retired:
-            spawner.reap(wait=True)
+            if not spawner.reap(END_S):
+                spawner.kill()
+                spawner.reap(END_S)
         _state.retired.clear()
+
+
+def give_up(spawner: Spawner) -> None:
+    """Kill one that does not answer; the next start gets a new one."""
+    with _state.lock:
+        spawner.kill()
+        if spawner is _state.spawner:
+            _retire()
 
 
 def pid() -> int | None:
@@ -183,7 +206,7 @@ def _current(standing: Standing) -> Spawner:
         spawner = None
     if spawner is None:
         spawner = _state.spawner = Spawner(standing)
-        _state.retired = [old for old in _state.retired if not old.reap(wait=False)]
+        _state.retired = [old for old in _state.retired if not old.reap(0)]
     return spawner
 
 
@@ -201,7 +224,7 @@ def _after_fork_in_child() -> None:
     spawners = [*old.retired, *((old.spawner,) if old.spawner is not None else ())]
     for spawner in spawners:
         spawner.close()
-        os.close(spawner.pidfd)
+        spawner.forget()
 
 
 def _boot(control: int) -> int:

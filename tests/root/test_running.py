@@ -105,6 +105,7 @@ def test_cancelling_kills_all_that_is_there(group: Group) -> None:
     async def main() -> None:
         task = asyncio.create_task(group.arun(["sh", "-c", "sleep 1000 & sleep 1000"]))
         while len(group.pids()) < 3:
+            assert not task.done(), task
             await asyncio.sleep(0.01)
         task.cancel()
         await task

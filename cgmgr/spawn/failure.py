@@ -1,0 +1,85 @@
+"""What went wrong with a start, as an error of ours.
+
+Law: the spawner's FAILED in, an error out, with what was asked for in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from cgmgr import kernfs
+from cgmgr.errors import CgmgrError, GroupGone, HostError, kernel_error
+
+from .spawner import CLONE, DIRECTORY, EXEC, JOIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .request import Placement, SpawnRequest
+
+
+def program_of(request: SpawnRequest) -> str:
+    """What is executed or called, for messages."""
+    if request.entry:
+        return request.entry
+    return os.fsdecode(request.executable if request.executable is not None else request.argv[0])
+
+
+def failure(
+    request: SpawnRequest, stage: str, number: int, detail: bytes, text: bytes
+) -> CgmgrError:
+    """FAILED as an error of ours."""
+    name = program_of(request)
+    if not number:
+        return HostError(f"{stage} {name}: {os.fsdecode(text)}", operation=stage, path=name)
+    error = OSError(number, os.strerror(number))
+    if stage in (JOIN, CLONE):
+        return _not_placed(request.placement, stage, error, detail)
+    if stage == EXEC:
+        return kernel_error(EXEC, name, number, hint=_EXEC_HINTS.get(number))
+    if stage == DIRECTORY and request.cwd is not None:
+        return kernel_error(stage, os.fsdecode(request.cwd), number)
+    subject = os.fsdecode(detail) or name
+    return kernel_error(stage, subject, number, hint=_HINTS.get((stage, number)))
+
+
+def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> CgmgrError:
+    index = int(detail or b"-1")
+    fd = place.procs_fds[index] if 0 <= index < len(place.procs_fds) else place.cgroup_fd
+    if stage == CLONE and error.errno == errno.EAGAIN:
+        hint = "raise pids.max of the group or of one above it, or RLIMIT_NPROC"
+        return kernel_error("clone into", _path(fd), error, hint=hint)
+    if fd is not None and error.errno in _GONE:
+        return GroupGone(
+            f"attach to {_path(fd)}: the group is gone",
+            operation="attach",
+            path=_path(fd),
+            errno=error.errno,
+        )
+    if stage == CLONE and (fd is None or error.errno not in _GROUP_ERRORS):
+        return kernel_error("clone", _path(fd), error)
+    return kernfs.translate("attach", _path(fd), error, value="0")
+
+
+_GONE = frozenset({errno.ENOENT, errno.ENODEV})
+#: what clone3 says of the group, and not of the flags
+_GROUP_ERRORS = frozenset({errno.EACCES, errno.EBUSY, errno.EOPNOTSUPP})
+_EXEC_HINTS = {
+    errno.ENOENT: "give a path, or put its folder on PATH; a script's interpreter may be missing",
+    errno.EACCES: "chmod +x, and look for noexec among the mount's options",
+    errno.ENOEXEC: "a script needs a first line such as #!/bin/sh",
+    errno.E2BIG: "arguments and environment are larger than the stack's limit allows",
+}
+_HINTS = {
+    ("join session keyring", errno.EDQUOT): "sysctl kernel.keys.maxkeys=2000",
+    ("set rlimit", errno.EPERM): "raising a hard limit needs CAP_SYS_RESOURCE",
+}
+
+
+def _path(fd: int | None) -> str:
+    if fd is None:
+        return "a new process"
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").removesuffix(" (deleted)")
+    except OSError:
+        return "its group"
