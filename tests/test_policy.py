@@ -180,7 +180,7 @@ WRONG: dict[str, tuple[str, str, str | None]] = {
         None,
     ),
     "a-value": ('[resources]\nmemory = "12Q"', "[resources]: invalid memory '12Q'", None),
-    "a-zero": ("[resources]\npids = 0", "invalid pids '0': the least is 1; max lifts it", None),
+    "a-zero": ("[resources]\npids = 0", "invalid pids '0': from 1 to 4194304; max lifts it", None),
     "an-empty": ('[resources]\ncpuset = ""', "invalid cpuset ''", None),
     "a-date": ("[resources]\nmemory = 2020-01-01", "invalid memory '2020-01-01'", None),
     "a-file-without-quotes": (

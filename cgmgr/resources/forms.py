@@ -196,6 +196,37 @@ RULES: Final = Form(read=_rules, spell=_spell_rules)
 RDMA: Final = Form(read=_rdma, spell=_spell_rdma)
 
 
+def read(kind: type[Any] | None, field: str, form: Form, value: Any, word: str) -> Any:
+    """A value within the model's range, or a complaint that says the range."""
+    try:
+        read = form.read(value, word)
+    except RequestError:
+        if kind is None or form not in (NUMBER, COUNT_LIMIT):
+            raise
+        wanted = f"write a whole number, {range_of(kind, field, form)}"
+        raise refuse(word, value, wanted) from None
+    if kind is not None and not within(kind, field, read):
+        raise refuse(word, value, range_of(kind, field, form))
+    return read
+
+
+def within(kind: type[Any], field: str, value: Any) -> bool:
+    """Whether the model takes a number; what is none is not looked at."""
+    if type(value) is not int:
+        return True
+    least, most, _ = kind.RANGES[field]
+    return bool(least <= value <= most)
+
+
+def range_of(kind: type[Any], field: str, form: Form) -> str:
+    """The numbers that the model takes, as they are said."""
+    least, most, takes_max = kind.RANGES[field]
+    spell = str if form is RDMA else form.spell
+    bounded = most < _MOST
+    ends = f"from {spell(least)} to {spell(most)}" if bounded else f"the least is {spell(least)}"
+    return ends + "; max lifts it" * takes_max
+
+
 def hugepage_size(value: Any, word: str) -> str:
     """A huge page size as the kernel names its files: "2m", "2MiB" and "2048kB" are "2MB"."""
     text = _text(value, word)

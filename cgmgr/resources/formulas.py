@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 SHARES_LEAST: Final = 2
 SHARES_MOST: Final = 262_144
 
+#: docker's and runc's range of blkio.weight; bfq itself takes 1 to 9 too (block/bfq-iosched.h)
+BFQ_LEAST: Final = 10
+BFQ_MOST: Final = 1_000
+
 #: systemd keeps CPUQuota in its drop-in as whole percents of a second, cut off: a quota that is not
 #: a multiple would shrink at the next daemon-reload
 PERCENT_USEC: Final = 10_000

@@ -21,6 +21,7 @@ from cgmgr.units import (
 
 from .forms import spell_bytes
 from .formulas import ids_to_mask, mask_to_ids
+from .model import Pids
 from .systemd_read import from_properties
 from .systemd_write import INFINITY, NEWEST, properties
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     #: the name of a property and its D-Bus value, to lines
     Spell = Callable[[str, Any], list[str]]
 
+#: the least and the most of TasksMax
+TASKS: Final = Pids.RANGES["max"][:2]
 #: microseconds in one of each (src/basic/time-util.c)
 _SPANS: Final = {
     **dict.fromkeys(("us", "usec", "µs", "μs"), 1),
@@ -56,9 +59,9 @@ def from_assignments(lines: Iterable[str], resolve: Resolve | None = None) -> Re
     rows: list[tuple[str, Any]] = []
     for line in lines:
         name, equals, text = line.strip().partition("=")
-        if not equals or name not in _TEXTS:
+        if not equals or name not in TEXTS:
             raise refuse("property", line, "write one such as MemoryMax=2G, known are " + _known())
-        property_, parse = _TEXTS[name]
+        property_, parse = TEXTS[name]
         rows.append((property_, parse(text.strip(), name)))
     return from_properties(rows, resolve)
 
@@ -72,7 +75,7 @@ def to_assignments(resources: Resources, *, version: int = 2, systemd: int = NEW
 
 
 def _known() -> str:
-    return ", ".join(sorted(_TEXTS))
+    return ", ".join(sorted(TEXTS))
 
 
 def _size(text: str, name: str, base: int = 1_024) -> int:
@@ -102,7 +105,7 @@ def _guarantee(text: str, name: str) -> int:
 def _tasks(text: str, name: str) -> int:
     if "%" in text:
         raise refuse(name, text, "percentages of the host are not known here, give a number")
-    return INFINITY if text in ("", "infinity") else parse_int(text, name, 1, 1 << 22)
+    return INFINITY if text in ("", "infinity") else parse_int(text, name, *TASKS)
 
 
 def _weight(text: str, name: str) -> int:
@@ -171,7 +174,8 @@ def _allow(text: str, name: str) -> list[tuple[str, str]]:
     return [(device, access.strip() or "rwm")] if text else []
 
 
-_TEXTS: Final[dict[str, tuple[str, Parse]]] = {
+#: a property as it is written -> its name on D-Bus, and how its text is read
+TEXTS: Final[dict[str, tuple[str, Parse]]] = {
     "CPUWeight": ("CPUWeight", _weight),
     "CPUShares": ("CPUShares", _weight),
     "CPUQuota": ("CPUQuotaPerSecUSec", _percent),

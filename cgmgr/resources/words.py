@@ -3,9 +3,12 @@
     resources_of(memory="64M", cpus=0.5, io_rbps={"8:0": "1M"}, **{"memory.high": "48M"})
 
 Law: two tables say which word is which setting and in what form; nothing else here knows a setting,
-but for the two words that set two at once (`cpus`, `cpu_shares`).  What is said is what is meant:
+but for the words that set two at once (`cpus`, `cpu_shares`).  What is said is what is meant:
 no default is added, "max" lifts a limit, 0 and empty are refused where they would limit to nothing,
 and None is a word not said.  A word with a dot is a file of the v2 hierarchy, written as it stands.
+
+docker's flags are words too, where they mean the same (`aliases`), and so are systemd's properties
+(`MemoryMax="1G"`, `systemd_text`).  Every complaint is about the word that was said.
 
 `words_of` is the lossless inverse, text for every word: it is also how requests are stored.
 """
@@ -13,11 +16,13 @@ and None is a word not said.  A word with a dot is a file of the v2 hierarchy, w
 from __future__ import annotations
 
 from cgmgr.errors import RequestError
-from cgmgr.units import MAX, parse_cpus_usec, parse_int, refuse
+from cgmgr.units import MAX, Max, parse_cpus_usec, parse_int, refuse
 
 from . import forms
+from .aliases import FLAGS, TOGETHER, unknown
 from .devices import block_number
 from .formulas import DEFAULT_PERIOD_US, SHARES_LEAST, SHARES_MOST, shares_to_weight
+from .merge import settings
 from .model import (
     KEYS,
     SECTIONS,
@@ -96,7 +101,15 @@ PLACES: Final[dict[type[Record], tuple[str, str]]] = {
 
 NAMES: Final = (*SINGLE, *KEYED, "cpus", "cpu_shares", "unified")
 #: words that may be said several times on a command line
-REPEATABLE: Final = (*KEYED, "unified", "devices")
+REPEATABLE: Final = (
+    *(*KEYED, "unified", "devices"),
+    *(flag for flag, (word, _) in FLAGS.items() if word in KEYED or word == "unified"),
+)
+
+#: a setting as the model names it -> its word
+WORDS: Final = {
+    f"{section}.{field}" if section else field: word for word, (section, field, _) in SINGLE.items()
+}
 
 
 def resources_of(
@@ -110,14 +123,30 @@ def resources_of(
     nearest known word where it is unknown.
     """
     draft = _Draft(resolve)
-    cpus = words.pop("cpus", None)
+    below = base or Resources()
+    cpus, together = words.pop("cpus", None), words.pop(TOGETHER, None)
     for word, value in words.items():
         if value is not None:
             draft.say(word, value)
     if cpus is not None:
-        draft.say_cpus(cpus, (base or Resources()).cpu.period_us)
-    asked = draft.resources()
-    return asked if base is None else base.merge(asked)
+        draft.say_cpus(cpus, below.cpu.period_us)
+    if together is not None:
+        draft.say_together(together, below.memory.max_bytes)
+    try:
+        return below.merge(draft.resources(below.cpu.period_us))
+    except RequestError as error:
+        raise in_words(error) from None
+
+
+def in_words(error: RequestError) -> RequestError:
+    """The model's complaint, with each setting named by its word.  Changes the error."""
+    import re
+
+    names = "|".join(re.escape(name) for name in sorted(WORDS, key=len, reverse=True))
+    named = re.compile(rf"(?<![\w.])(?:{names})(?![\w.])")
+    error.message = named.sub(lambda found: WORDS[found[0]], error.message)
+    error.operation = named.sub(lambda found: WORDS[found[0]], error.operation or "")
+    return error
 
 
 def split_words(assignments: Iterable[str]) -> dict[str, Any]:
@@ -133,7 +162,7 @@ def split_words(assignments: Iterable[str]) -> dict[str, Any]:
         name = word if "." in word else word.replace("-", "_")
         if name not in words:
             words[name] = value
-        elif name in REPEATABLE:
+        elif name in REPEATABLE or _is_property(name):
             old = words[name]
             words[name] = [*(old if isinstance(old, list) else [old]), value]
         else:
@@ -149,40 +178,49 @@ class _Draft:
         self.sections: dict[str, dict[str, Any]] = {}
         self.entries: dict[type[Record], dict[str, dict[str, Any]]] = {}
         self.raw: dict[str, str] = {}
+        self.properties: list[str] = []
 
-    def say(self, word: str, value: Any) -> None:
+    def say(self, word: str, value: Any, named: str = "") -> None:
+        """One word; `named` is how it was said, where that is an alias."""
+        named = named or word
         if word in SINGLE:
             section, field, form = SINGLE[word]
-            self._set(section, {field: form.read(value, word)}, word)
+            read = forms.read(SECTIONS.get(section), field, form, value, named)
+            self._set(section, field, read, named)
         elif word in KEYED:
-            self._say_keyed(word, value)
+            self._say_keyed(word, value, named)
+        elif word in FLAGS:
+            word, convert = FLAGS[word]
+            self.say(word, convert(value, named), named)
         elif word == "cpu_shares":
             shares = _whole(value, word, SHARES_LEAST, SHARES_MOST)
-            self._set("cpu", {"shares": shares, "weight": shares_to_weight(shares)}, word)
+            self._set("cpu", "shares", shares, word)
+            self._set("cpu", "weight", shares_to_weight(shares), word)
         elif word == "unified":
-            for file, text in _pairs(value, word, key_first=True):
-                _put(self.raw, file, str(text), word)
+            for file, text in _pairs(value, named, key_first=True):
+                _put(self.raw, file, str(text), named)
         elif "." in word:
             _put(self.raw, word, str(value), word)
+        elif _is_property(word):
+            texts = value if type(value) in (list, tuple) else [value]
+            self.properties += [f"{word}={text}" for text in texts]
         else:
-            raise _unknown(word)
+            raise unknown(word, value, NAMES)
 
-    def _set(self, section: str, fields: dict[str, Any], word: str) -> None:
-        target = self.sections.setdefault(section, {})
-        for field, value in fields.items():
-            _refuse_zero(SECTIONS.get(section), field, value, word)
-            _put(target, field, value, word)
+    def _set(self, section: str, field: str, value: Any, word: str) -> None:
+        _put(self.sections.setdefault(section, {}), field, value, word)
 
-    def _say_keyed(self, word: str, value: Any) -> None:
+    def _say_keyed(self, word: str, value: Any, named: str) -> None:
         kind, fields, form = KEYED[word]
         entries = self.entries.setdefault(kind, {})
-        for name, said in _pairs(value, word):
-            key = self._key(kind, name, word)
-            read = form.read(said, f"{word} of {name}")
+        for name, said in _pairs(value, named):
+            key, what = self._key(kind, name, named), f"{named} of {name}"
+            read = forms.read(kind, fields[0], form, said, what)
             values: dict[str, Any] = read if kind is RdmaLimit else dict.fromkeys(fields, read)
             for field, limit in values.items():
-                _refuse_zero(kind, field, limit, f"{word} of {name}")
-                _put(entries.setdefault(key, {}), field, limit, f"{word} of {name}")
+                if not forms.within(kind, field, limit):
+                    raise refuse(what, said, forms.range_of(kind, field, form))
+                _put(entries.setdefault(key, {}), field, limit, what)
 
     def _key(self, kind: type[Record], name: str, word: str) -> str:
         if kind is IoDevice:
@@ -194,14 +232,47 @@ class _Draft:
         said: int | None = self.sections.get("cpu", {}).get("period_us")
         period = said or before or DEFAULT_PERIOD_US
         if value in (MAX, "max"):
-            self._set("cpu", {"quota_us": MAX}, "cpus")
+            self._set("cpu", "quota_us", MAX, "cpus")
             return
         quota = parse_cpus_usec(_cpus_text(value), period)
         if quota < 1_000:
             raise refuse("cpus", value, f"the least is {1_000 / period:g}, 1 ms in a period")
-        self._set("cpu", {"quota_us": quota, "period_us": period}, "cpus")
+        self._set("cpu", "quota_us", quota, "cpus")
+        self._set("cpu", "period_us", period, "cpus")
 
-    def resources(self) -> Resources:
+    def say_together(self, value: Any, before: int | Max | None) -> None:
+        """docker's memory and swap together, -1 for no limit on swap, as swap alone."""
+        said: int | Max | None = self.sections.get("memory", {}).get("max_bytes")
+        memory = said if said is not None else before
+        if str(value) in ("-1", "max"):
+            self._set("memory", "swap_bytes", MAX, TOGETHER)
+            return
+        together = forms.BYTES_LIMIT.read(value, TOGETHER)
+        if not isinstance(memory, int):
+            why = "it is memory and swap together, so say memory too, or swap alone"
+            raise refuse(TOGETHER, value, why)
+        if together < memory:
+            raise refuse(TOGETHER, value, "it is memory and swap together, and less than memory")
+        self._set("memory", "swap_bytes", together - memory, TOGETHER)
+
+    def resources(self, before: int | None = None) -> Resources:
+        """What was said; `before` is the period that a share of CPU time is of, else the usual."""
+        asked = self._of_words()
+        if not self.properties:
+            return asked
+        from .systemd_text import from_assignments
+
+        theirs = from_assignments(self.properties, self.resolve)
+        if isinstance(theirs.cpu.quota_us, int) and theirs.cpu.period_us is None:
+            period = f"CPUQuotaPeriodSec={asked.cpu.period_us or before or DEFAULT_PERIOD_US}us"
+            theirs = from_assignments([*self.properties, period], self.resolve)
+        ours = settings(asked)
+        for name, value in settings(theirs).items():
+            if name in ours:
+                _put({name: ours[name]}, name, value, name)
+        return asked.merge(theirs)
+
+    def _of_words(self) -> Resources:
         fields: dict[str, Any] = dict(self.sections.get("", {}))
         for section, kind in SECTIONS.items():
             values = self.sections.get(section, {})
@@ -228,11 +299,13 @@ def _put(target: dict[str, Any], field: str, value: Any, word: str) -> None:
         )
 
 
-def _refuse_zero(kind: type[Any] | None, field: str, value: Any, word: str) -> None:
-    """A better word than the model's for the zero that means "no limit" elsewhere."""
-    least, _, takes_max = kind.RANGES.get(field, (0, 0, False)) if kind else (0, 0, False)
-    if value == 0 and least > 0:
-        raise refuse(word, value, f"the least is {least}" + ("; max lifts it" * takes_max))
+def _is_property(word: str) -> bool:
+    """Whether it is a name of systemd's, such as MemoryMax."""
+    if not word[:1].isupper():
+        return False
+    from .systemd_text import TEXTS
+
+    return word in TEXTS
 
 
 def _pairs(value: Any, word: str, key_first: bool = False) -> Iterator[tuple[str, Any]]:
@@ -264,20 +337,6 @@ def _cpus_text(value: Any) -> str:
 
 def _whole(value: Any, word: str, least: int, most: int) -> int:
     return parse_int(str(forms.NUMBER.read(value, word)), word, least, most)
-
-
-def _unknown(word: str) -> RequestError:
-    import difflib
-
-    near = difflib.get_close_matches(word, NAMES, n=1)
-    known = ", ".join(sorted(NAMES))
-    return RequestError(
-        f"unknown setting {word!r}, "
-        + (f"did you mean {near[0]!r}?" if near else f"these are known: {known}"),
-        operation="read settings",
-        value=word,
-        hint=near[0] if near else None,
-    )
 
 
 def words_of(resources: Resources) -> dict[str, str]:

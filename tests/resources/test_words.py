@@ -21,7 +21,9 @@ from cgmgr.resources import (
     Raw,
     RdmaLimit,
     Resources,
+    aliases,
 )
+from cgmgr.resources.docker import FLAGS, from_docker
 from cgmgr.resources.forms import spell_bytes
 from cgmgr.resources.words import KEYED, NAMES, SINGLE, resources_of, split_words, words_of
 from cgmgr.units import GIB, MAX, MAX_U64, MIB, parse_bytes
@@ -181,7 +183,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("memory", {"max": 1}, "give a whole number or text"),
     ("memory_high", 0, "max lifts it"),
     ("swap", -1, "invalid swap"),
-    ("swappiness", 201, "must be a whole number from 0 to 200"),
+    ("swappiness", 201, "invalid swappiness '201': from 0 to 200"),
     ("oom_group", "maybe", "say yes or no"),
     ("oom_group", 2, "say yes or no"),
     ("cpus", 0, "the least is 0.01"),
@@ -193,13 +195,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("cpus", float("inf"), "invalid cpus 'inf'"),
     ("cpus", [1], "give a number of CPUs"),
     ("cpus", "1e9", "invalid cpus"),
-    ("cpu_weight", 0, "invalid cpu_weight '0': the least is 1"),
-    ("cpu_weight", 10_001, "must be a whole number from 1 to 10000"),
+    ("cpu_weight", 0, "invalid cpu_weight '0': from 1 to 10000"),
+    ("cpu_weight", 10_001, "from 1 to 10000"),
     ("cpu_shares", 1, "from 2 to 262144"),
     ("cpu_shares", 262_145, "from 2 to 262144"),
-    ("cpu_period", "0", "the least is 1000"),
-    ("cpu_period", "2s", "from 1000 to 1000000"),
-    ("cpu_quota", "999us", "from 1000 to"),
+    ("cpu_period", "0", "from 1000us to 1000000us"),
+    ("cpu_period", "2s", "invalid cpu_period '2s': from 1000us to 1000000us"),
+    ("cpu_quota", "999us", "from 1000us to"),
     ("cpuset", "", "empty, write a list such as 0-3,7"),
     ("cpuset", [], "empty, write a list"),
     ("cpuset", "3-1", "write a list such as 0-3,7"),
@@ -211,9 +213,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("cpuset", 1.5, "write a list such as 0-3,7"),
     ("cpuset_partition", "chief", "one of member, root, isolated"),
     ("cpuset_partition", 1, "give text"),
-    ("pids", 0, "invalid pids '0': the least is 1; max lifts it"),
+    ("pids", 0, "invalid pids '0': from 1 to 4194304; max lifts it"),
+    ("pids", "-1", "write a whole number, from 1 to 4194304; max lifts it"),
+    ("pids", "many", "write a whole number, from 1 to 4194304; max lifts it"),
     ("pids", (1 << 22) + 1, "from 1 to 4194304"),
-    ("io_weight", 0, "the least is 1"),
+    ("io_weight", 0, "from 1 to 10000"),
     ("io_rbps", "8:0=0", "invalid io_rbps of 8:0 '0': the least is 1; max lifts it"),
     ("io_rbps", "8:0", "write KEY=VALUE"),
     ("io_rbps", "=1M", "write KEY=VALUE"),
@@ -271,6 +275,139 @@ def test_the_near_word_is_the_hint() -> None:
         resources_of(io_weigth=5)
 
     assert caught.value.hint == "io_weight"
+
+
+#: docker's flag, our word for the same
+ALIASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"memory_reservation": "64M"}, {"memory_soft": "64M"}),
+    ({"memory_swappiness": "60"}, {"swappiness": 60}),
+    ({"cpuset_cpus": "0-3"}, {"cpuset": "0-3"}),
+    ({"cpuset_mems": "0"}, {"mems": 0}),
+    ({"pids_limit": "50"}, {"pids": 50}),
+    ({"pids_limit": "-1"}, {"pids": "max"}),
+    ({"pids_limit": -1}, {"pids": "max"}),
+    ({"blkio_weight": "500"}, {"io_weight": 4_500}),
+    ({"blkio_weight_device": "/dev/sda:500"}, {"io_device_weight": "8:0=4500"}),
+    ({"device_read_bps": ["/dev/sda:1mb", "8:16:2mb"]}, {"io_rbps": "8:0=1M 8:16=2M"}),
+    ({"device_write_bps": {"8:0": "1M"}}, {"io_wbps": "8:0=1M"}),
+    ({"device_read_iops": "/dev/sda:7"}, {"io_riops": "8:0=7"}),
+    ({"device_write_iops": "/dev/sda:7"}, {"io_wiops": "8:0=7"}),
+    ({"cgroup_conf": "memory.high=1G"}, {"memory.high": "1G"}),
+    ({"memory": "1G", "memory_swap": "3G"}, {"memory": "1G", "swap": "2G"}),
+    ({"memory_swap": "3G", "memory": "3G"}, {"memory": "3G", "swap": 0}),
+    ({"memory_swap": "-1"}, {"swap": "max"}),
+    ({"MemoryMax": "1G"}, {"memory": "1G"}),
+    ({"MemoryMax": 1 << 30, "pids": 5}, {"memory": "1G", "pids": 5}),
+    ({"MemorySwapMax": "infinity"}, {"swap": "max"}),
+    ({"CPUQuota": "50%"}, {"cpus": 0.5}),
+    ({"CPUQuota": "50%", "CPUQuotaPeriodSec": "50ms"}, {"cpu_quota": 25_000, "cpu_period": 50_000}),
+    ({"CPUQuota": "50%", "cpu_period": 50_000}, {"cpus": 0.5, "cpu_period": 50_000}),
+    ({"CPUQuota": "infinity"}, {"cpus": "max"}),
+    ({"TasksMax": "50"}, {"pids": 50}),
+    ({"IOReadBandwidthMax": ["/dev/sda 1M", "8:16 2M"]}, {"io_rbps": "8:0=1000000 8:16=2000000"}),
+]
+
+
+@pytest.mark.parametrize(("said", "meant"), ALIASES, ids=[" ".join(said) for said, _ in ALIASES])
+def test_words_of_others(said: dict[str, Any], meant: dict[str, Any]) -> None:
+    assert resources_of(None, resolve, **said) == resources_of(None, resolve, **meant)
+
+
+#: flags that docker takes as they stand
+AS_FLAGS = [
+    said
+    for said, _ in ALIASES
+    if not any(word[0].isupper() or "8:" in str(value) for word, value in said.items())
+]
+
+
+@pytest.mark.parametrize("flags", AS_FLAGS, ids=lambda flags: " ".join(flags))
+def test_flags_of_docker_mean_what_docker_means(flags: dict[str, Any]) -> None:
+    as_docker = from_docker(resolve=resolve, fresh=False, **flags)
+
+    assert resources_of(None, resolve, **flags) == as_docker
+
+
+#: words, the complaint, which is about the word that was said
+MISSAID: list[tuple[dict[str, Any], str]] = [
+    ({"memory_reservation": "12Q"}, "invalid memory_reservation '12Q'"),
+    ({"pids_limit": 0}, "invalid pids_limit '0': from 1 to 4194304"),
+    ({"blkio_weight": "9"}, "invalid blkio_weight '9': write a whole number from 10 to 1000"),
+    ({"device_read_bps": "8:0"}, "invalid device_read_bps '8': name a disk"),
+    ({"device_read_bps": "/dev/sda"}, "invalid device_read_bps '/dev/sda': write DISK:NUMBER"),
+    ({"memory_swap": "1G"}, "invalid memory_swap '1G': it is memory and swap together"),
+    ({"memory": "2G", "memory_swap": "1G"}, "and less than memory"),
+    ({"memory": "2G", "memory_swap": "3G", "swap": "3G"}, "memory_swap contradicts another word"),
+    ({"memory_reservation": "1M", "memory_soft": "2M"}, "contradicts another word"),
+    ({"MemoryMax": "12Q"}, "invalid MemoryMax '12Q'"),
+    ({"MemoryMax": "50%"}, "percentages of the host"),
+    ({"MemoryMax": "1G", "memory": "2G"}, "memory contradicts another word: 1073741824 against 2147483648"),
+    ({"MemoryMaxx": "1G"}, "unknown setting 'MemoryMaxx'"),
+    ({"cpu_idle": True, "cpu_weight": 5}, "cpu_idle and cpu_weight exclude each other"),
+    ({"cpu_quota": 5_000, "cpu_burst": 6_000}, "cpu_burst is 6000, and must be no more than cpu_q"),
+    ({"cpuset_partition": "x"}, "cpuset_partition is 'x', and must be one of member"),
+    ({"kernel_memory": "1G"}, "unknown setting 'kernel_memory', the kernel has no such limit"),
+]
+
+
+@pytest.mark.parametrize(("said", "complaint"), MISSAID, ids=[str(said) for said, _ in MISSAID])
+def test_complaints_are_about_what_was_said(said: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        resources_of(None, resolve, **said)
+
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ({"mem": "1G"}, "memory=1G"),
+        ({"mem": 1 << 30}, "memory"),
+        ({"memory_max": "1G"}, "memory=1G"),
+        ({"memory_swap_max": "1G"}, "swap=1G"),
+        ({"memory_soft_limit": "1G"}, "memory_soft=1G"),
+        ({"cpu": "2"}, "cpus=2"),
+        ({"tasks_max": "2"}, "pids=2"),
+        ({"device_cgroup_rule": "c 1:3 rwm"}, "'devices=c 1:3 rwm'"),
+        ({"io_weigth": "5"}, "io_weight=5"),
+        ({"Memory": "5"}, "memory=5"),
+        ({"memory_wsap": "1G"}, None),
+        ({"swapp": "1G"}, "swap=1G"),
+        ({"cpu_time": "1"}, None),
+        ({"oom_score_adj": "1"}, None),
+    ],
+    ids=lambda value: str(value),
+)
+def test_an_unknown_word_names_the_one_that_was_meant(
+    said: dict[str, Any], hint: str | None
+) -> None:
+    with pytest.raises(RequestError, match="unknown setting") as caught:
+        resources_of(**said)
+
+    assert caught.value.hint == hint
+
+
+def test_the_tables_of_aliases_name_words_only() -> None:
+    assert {word for word, _ in aliases.FLAGS.values()} <= set(NAMES)
+    assert set(aliases.MEANT.values()) <= set(NAMES)
+    known = {*NAMES, *aliases.FLAGS, aliases.TOGETHER}
+    assert not known & {*aliases.MEANT, *aliases.NONE_OF_OURS}
+
+
+def test_every_flag_of_docker_is_a_word_or_said_why_not() -> None:
+    known = {*NAMES, *aliases.FLAGS, aliases.TOGETHER}
+    assert set(FLAGS) <= {*known, *aliases.MEANT, *aliases.NONE_OF_OURS}
+
+
+def test_words_of_others_may_be_repeated_as_ours_may() -> None:
+    said = ["device-read-bps=8:0:1M", "device-read-bps=8:16:2M", "cgroup-conf=cpu.weight=5"]
+    said += ["IOReadIOPSMax=8:0 5", "IOReadIOPSMax=8:16 6"]
+
+    found = resources_of(**split_words(said))
+
+    assert found == resources_of(
+        io_rbps="8:0=1M 8:16=2M", io_riops="8:0=5 8:16=6", **{"cpu.weight": "5"}
+    )
 
 
 def test_a_word_that_is_the_name_of_a_parameter_is_only_a_word() -> None:
