@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 from cgmgr import kernfs, linux
 from cgmgr.errors import CgmgrError
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 class Features(Record):
     """Of the kernel: `openat2` to `mount_setattr` are system calls, `clone_into_cgroup` starts a
-    process in its group, `pressure` is measured for the host.
+    process in its group, `device_filter` attaches a BPF program for devices to a group (cgroup2),
+    `pressure` is measured for the host.
 
     Of groups: the rest.  `peak_reset` lets the peak of one run be told from what was before it.
     `delegate` are the files that belong to whom a group is delegated to, `nsdelegate` makes a
@@ -38,6 +40,7 @@ class Features(Record):
     pidfd: bool | None = None
     open_tree: bool | None = None
     mount_setattr: bool | None = None
+    device_filter: bool | None = None
     pressure: bool | None = None
     group_pressure: bool | None = None
     kill: bool | None = None
@@ -100,6 +103,18 @@ def known(call: Callable[[], object]) -> bool:
 
 
 _NO_FD: Final = -100_000
+#: enum bpf_cmd and enum bpf_attach_type of linux/bpf.h
+_BPF_PROG_QUERY: Final = 16
+_BPF_CGROUP_DEVICE: Final = 6
+
+
+def _query_devices() -> None:
+    """BPF_PROG_QUERY of no group: EINVAL without CONFIG_CGROUP_BPF."""
+    attribute = _NO_FD.to_bytes(4, sys.byteorder, signed=True)
+    attribute += _BPF_CGROUP_DEVICE.to_bytes(4, sys.byteorder) + bytes(248)
+    linux.syscall(linux.SYS_bpf, _BPF_PROG_QUERY, attribute, len(attribute))
+
+
 #: each with a descriptor that no process has: EBADF says that the kernel came as far as looking at
 #: it
 CALLS: Final[dict[str, Callable[[], object]]] = {
@@ -107,6 +122,7 @@ CALLS: Final[dict[str, Callable[[], object]]] = {
     "clone_into_cgroup": lambda: linux.clone3(linux.CLONE_INTO_CGROUP, cgroup=1 << 20),
     "pidfd": lambda: os.pidfd_open(1 << 30),
     "open_tree": lambda: linux.open_tree(_NO_FD, "x", 0),
+    "device_filter": _query_devices,
     "mount_setattr": lambda: linux.mount_setattr(_NO_FD, "x", 0, attr_set=linux.MOUNT_ATTR_RDONLY),
 }
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 import os
 
 from cgmgr import kernfs, linux, parse
-from cgmgr.controllers.base import BlockDevice, Facts
 from cgmgr.errors import ControllerUnavailable, HostError, RequestError
 from cgmgr.record import Record
-from cgmgr.units import parse_id_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
+
+    from cgmgr.controllers.base import Facts
 
 #: v1 name -> the name that cgmgr uses, v2's
 V2_NAMES: Final = {"blkio": "io"}
@@ -44,6 +44,8 @@ KNOWN: Final = (
     "rdma",
     "misc",
 )
+#: cgroup2 has nothing in their place
+ONLY_ON_V1: Final = ("net_cls", "net_prio")
 LEGACY, HYBRID, UNIFIED = "legacy", "hybrid", "unified"
 
 
@@ -129,12 +131,12 @@ class Host:
         hierarchy = self.holder(controller)
         if hierarchy is None:
             raise ControllerUnavailable(
-                f"the {controller} controller is not available: {self._why_missing(controller)}",
+                f"the {controller} controller is not available: {self.why_missing(controller)}",
                 controller=controller,
                 missing_at=self.v2.mountpoint if self.v2 else None,
                 operation="find controller",
                 value=controller,
-                hint=self._fix_missing(controller),
+                hint=self.fix_missing(controller),
             )
         return hierarchy
 
@@ -178,7 +180,9 @@ class Host:
     def facts(self) -> Facts:
         """What the controllers need to know; read on first use."""
         if self._facts is None:
-            self._facts = _facts(self.root)
+            from cgmgr.facts import read
+
+            self._facts = read(self.root)
         return self._facts
 
     @property
@@ -196,28 +200,50 @@ class Host:
             if name not in KNOWN and not name.startswith("name=")
         )
 
-    def _why_missing(self, controller: str) -> str:
-        if controller in ("net_cls", "net_prio") and self.mode == UNIFIED:
-            return "cgroup v2 has none, only a v1 hierarchy mounted beside it would"
-        if controller in self.compiled:
-            return "the kernel has it, but no mounted hierarchy holds it"
-        return "this kernel was built without it"
+    def why_missing(self, controller: str) -> str:
+        """Why no hierarchy holds a controller."""
+        if controller in self.disabled:
+            return f"the kernel was started with cgroup_disable={_v1_name(controller)}"
+        known = controller in self.compiled
+        if controller in ONLY_ON_V1 and self.mode == UNIFIED:
+            beside = "a v1 hierarchy mounted beside it would hold it"
+            return f"cgroup v2 has none; {beside if known else 'and neither has this kernel'}"
+        if not known:
+            return "this kernel was built without it"
+        return "the kernel has it, but no mounted hierarchy holds it"
 
-    def _fix_missing(self, controller: str) -> str | None:
-        if controller not in self.compiled:
+    def fix_missing(self, controller: str) -> str | None:
+        """What would make a hierarchy hold it; None where no command does."""
+        v1 = _v1_name(controller)
+        if controller in self.disabled:
+            # a Raspberry Pi's firmware puts it there, and its kernel knows the opposite
+            return f"cgroup_enable={v1}, not cgroup_disable={v1}, on the kernel's command line"
+        unified = self.mode == UNIFIED
+        if controller not in self.compiled or (unified and controller not in ONLY_ON_V1):
             return None
-        v1 = next((old for old, new in V2_NAMES.items() if new == controller), controller)
-        where = f"/sys/fs/cgroup/{v1}"
-        if controller in ("net_cls", "net_prio") or self.mode != UNIFIED:
-            return f"mkdir -p {where} && mount -t cgroup -o {v1} none {where}"
-        return None
+        # a directory that is made in a cgroup2 mount would be a group
+        where = f"/run/cgroup/{v1}" if unified else f"/sys/fs/cgroup/{v1}"
+        return f"mkdir -p {where} && mount -t cgroup -o {v1} none {where}"
 
     @property
     def compiled(self) -> tuple[str, ...]:
         """The controllers in this kernel, by /proc/cgroups (not where a mount holds them)."""
+        return tuple(V2_NAMES.get(row[0], row[0]) for row in self._proc_cgroups())
+
+    @property
+    def disabled(self) -> tuple[str, ...]:
+        """The controllers that the kernel was told to leave out (cgroup_disable=)."""
+        rows = self._proc_cgroups()
+        return tuple(V2_NAMES.get(row[0], row[0]) for row in rows if row[3:] == ["0"])
+
+    def _proc_cgroups(self) -> list[list[str]]:
+        """Name, hierarchy, number of groups, and whether it is enabled."""
         lines = (read_text(self.root, "proc/cgroups") or "").splitlines()
-        names = (line.split("\t")[0] for line in lines if line and not line.startswith("#"))
-        return tuple(V2_NAMES.get(name, name) for name in names)
+        return [line.split("\t") for line in lines if line and not line.startswith("#")]
+
+
+def _v1_name(controller: str) -> str:
+    return next((old for old, new in V2_NAMES.items() if new == controller), controller)
 
 
 def _known(hierarchy: Hierarchy) -> bool:
@@ -333,55 +359,3 @@ def _settle(found: dict[str, Hierarchy]) -> tuple[Hierarchy, ...]:
         implicit = [name for name in IMPLICIT_ON_V2 if name not in held]
         settled.append(v2.replace(controllers=(*v2.controllers, *implicit)))
     return tuple(settled)
-
-
-def _facts(root: str) -> Facts:
-    cpus = read_text(root, "sys/devices/system/cpu/online") or "0"
-    nodes = read_text(root, "sys/devices/system/node/online") or "0"
-    return Facts(
-        page_size=os.sysconf("SC_PAGE_SIZE"),
-        cpus=parse_id_list(cpus),
-        nodes=parse_id_list(nodes),
-        clock_ticks=os.sysconf("SC_CLK_TCK"),
-        hugepage_sizes=_hugepage_sizes(root),
-        block_devices=_block_devices(root),
-        interfaces=tuple(_names(root, "sys/class/net")),
-    )
-
-
-def _names(root: str, path: str) -> list[str]:
-    try:
-        return sorted(os.listdir(os.path.join(root, path)))
-    except OSError:
-        return []
-
-
-def _hugepage_sizes(root: str) -> tuple[str, ...]:
-    """Sizes as the kernel's cgroup files spell them: "2MB", "1GB" (mm/hugetlb_cgroup.c,
-    mem_fmt)."""
-    sizes: list[int] = []
-    for name in _names(root, "sys/kernel/mm/hugepages"):
-        kib = name.removeprefix("hugepages-").removesuffix("kB")
-        if kib.isdigit():
-            sizes.append(int(kib))
-    units = ((20, "GB"), (10, "MB"), (0, "KB"))
-    return tuple(
-        next(f"{kib >> power}{unit}" for power, unit in units if kib >= 1 << power)
-        for kib in sorted(sizes)
-    )
-
-
-def _block_devices(root: str) -> tuple[BlockDevice, ...]:
-    """Whole disks and their partitions, from /sys/block."""
-    devices: list[BlockDevice] = []
-    for name in _names(root, "sys/block"):
-        base = f"sys/block/{name}"
-        number = (read_text(root, f"{base}/dev") or "").strip()
-        schedulers = read_text(root, f"{base}/queue/scheduler") or ""
-        chosen = schedulers.partition("[")[2].partition("]")[0]
-        devices.append(BlockDevice(number=number, name=name, scheduler=chosen))
-        for part in _names(root, base):
-            if read_text(root, f"{base}/{part}/partition") is not None:
-                dev = (read_text(root, f"{base}/{part}/dev") or "").strip()
-                devices.append(BlockDevice(number=dev, name=part, part_of=number))
-    return tuple(devices)
