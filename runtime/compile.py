@@ -14,6 +14,7 @@ from cgmgr.units import MAX_U32, MAX_U64
 
 from . import capabilities, layout, namespaces
 from .console import NewTerminal
+from .devices import KINDS, MakeDevice
 from .handshake import Program
 from .identity import (
     RLIMITS,
@@ -66,6 +67,7 @@ _KNOWN: Final = {
         "rootfsPropagation",
         "cgroupsPath",
         "resources",
+        "devices",
     ),
 }
 _PROPAGATION: Final = {
@@ -112,6 +114,7 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
         *layout.root(config, bundle, facts),
         *layout.mounts_of(config, bundle, made, facts),
         *layout.devices(config),
+        *_devices(linux),
         *layout.missing_directory(config),
         *_terminal(process),
         *(Mask(path=path) for path in linux.texts("maskedPaths")),
@@ -183,6 +186,24 @@ def _propagation(linux: Node) -> str:
     if asked not in _PROPAGATION:
         raise refused(linux.at("rootfsPropagation"), f"{asked} is not supported")
     return _PROPAGATION[asked]
+
+
+def _devices(linux: Node) -> Iterator[Step]:
+    for device in linux.nodes("devices"):
+        device.required("path", "type", "major", "minor")
+        kind = device.text("type") or ""
+        if kind not in KINDS:
+            raise refused(device.at("type"), f"{kind!r} is not supported")
+        mode = device.whole("fileMode", 0, 0o7777)
+        yield MakeDevice(
+            path=layout.place_of(device, "path"),
+            kind=kind,
+            major=device.whole("major", 0, MAX_U32) or 0,
+            minor=device.whole("minor", 0, MAX_U32) or 0,
+            mode=0o666 if mode is None else mode,
+            uid=device.whole("uid", 0, _MOST_ID) or 0,
+            gid=device.whole("gid", 0, _MOST_ID) or 0,
+        )
 
 
 def _host_names(config: Node, made: tuple[str, ...]) -> Iterator[Step]:

@@ -9,7 +9,7 @@ groups and not executing anything yet.
     2. TERMINAL  I to L   only with a terminal: the descriptor of its master
     3. CREATED   I to L   every step is done; I waits
     4. START     L to I   go on.  The end of L's side instead means: nobody wants this any more
-    5. EXECUTES  I to L   peaks are reset, to these values; the next thing is exec
+    5. EXECUTES  I to L   what the files of groups say by now; the next thing is exec
     6. (end)              I has executed: exec closed its side
     7. FAILED    I to L   instead of 2, 3, 5 or 6: what could not be done, errno, the words; I ends
 """

@@ -6,8 +6,8 @@ nothing else are used.  It decides nothing; it executes steps, reports, waits, a
 
 By now it is in its groups and namespaces, in a session and with a keyring of its own, signals are
 at their defaults, and only standard input, output and error and the descriptors handed to it are
-open: the launcher's channel first (`cgmgr.runtime.handshake`), then files of groups whose peak is
-to be reset.
+open: the launcher's channel first (`cgmgr.runtime.handshake`), then files of groups for
+`cgmgr.spawn.floors`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import os
 import signal
 
 from cgmgr import linux
+from cgmgr.spawn import floors
 from cgmgr.spawn.channel import receive, send
 
-from . import console, identity, overlay, steps
+from . import console, devices, identity, overlay, steps
 from .handshake import CREATED, EXECUTES, FAILED, START, TERMINAL, decode
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 #: every step there is, by name, as `handshake.encode` writes it
 KINDS: Final = {
     kind.__name__: kind
-    for module in (steps, overlay, identity, console)
+    for module in (steps, overlay, identity, console, devices)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, steps.Step) and kind is not steps.Step
 }
@@ -45,8 +46,6 @@ PREPARE: Final = "prepare the first process"
 STATUS_FAILED: Final = 125
 #: execvp(3) goes on to the next folder of PATH after these
 _NEXT_FOLDER: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES})
-#: a peak that this kernel cannot reset (memory.peak before 6.12)
-_NO_RESET: Final = frozenset({errno.EINVAL, errno.EBADF, errno.EACCES})
 
 
 class Failed(Exception):
@@ -74,7 +73,7 @@ def main(data: bytes, descriptors: list[int]) -> NoReturn:
         os._exit(STATUS_FAILED)
 
 
-def _live(data: bytes, channel: _socket.socket, peaks: Sequence[int]) -> NoReturn:
+def _live(data: bytes, channel: _socket.socket, floor_fds: Sequence[int]) -> NoReturn:
     # Until exec nobody in the container may trace this process or open its descriptors
     # (CVE-2016-9962); and all that is open now is closed by exec.
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
@@ -90,7 +89,7 @@ def _live(data: bytes, channel: _socket.socket, peaks: Sequence[int]) -> NoRetur
     message, _ = receive(channel)
     if message != (START,):
         os._exit(STATUS_FAILED)
-    send(channel, (EXECUTES, [_reset(fd) for fd in peaks]))
+    send(channel, (EXECUTES, _floors(floor_fds)))
     _execute(program)
 
 
@@ -115,15 +114,11 @@ def _furnish(planned: Iterable[Step], channel: _socket.socket) -> None:
             raise Failed(step.describe(), error) from error
 
 
-def _reset(fd: int) -> int:
-    """Reset a peak; what it says now, -1 where it is not a number."""
+def _floors(fds: Sequence[int]) -> list[bytes]:
     try:
-        os.write(fd, b"0")
+        return floors.taken(fds)
     except OSError as error:
-        if error.errno not in _NO_RESET:
-            raise Failed("reset peak", error) from error
-    text = os.pread(fd, 32, 0).strip()
-    return int(text) if text.isdigit() else -1
+        raise Failed("reset peak", error) from error
 
 
 def _execute(program: Program) -> NoReturn:

@@ -67,14 +67,14 @@ class Launch(Record):
 class Init:
     """A container's first process, furnished and waiting for `start`.
 
-    `terminal` is the master of its terminal, -1 without one; `floors` are the peaks as they were
-    right before its program was executed, in the order of `Placement.reset_fds`.
+    `terminal` is the master of its terminal, -1 without one; `floors` is what the files of
+    `Placement.floor_fds` said right before its program was executed.
     """
 
     def __init__(self, process: Process, talk: _socket.socket) -> None:
         self.process = process
         self.terminal = -1
-        self.floors: tuple[int, ...] | None = None
+        self.floors: tuple[bytes, ...] | None = None
         self._talk = talk
 
     def wait_created(self) -> None:
@@ -186,7 +186,7 @@ def create(setup: Setup, launch: Launch) -> Init:
     _refuse_unplaced(setup, launch.placement)
     program = setup.program.replace(die_with_launcher=launch.die_with_launcher)
     ours, theirs = channel.pair()
-    peaks = launch.placement.reset_fds
+    floor_fds = launch.placement.floor_fds
     try:
         process = spawn.start(
             SpawnRequest(
@@ -195,9 +195,9 @@ def create(setup: Setup, launch: Launch) -> Init:
                 stdin=launch.stdin,
                 stdout=launch.stdout,
                 stderr=launch.stderr,
-                pass_fds=(theirs.fileno(), *peaks),
+                pass_fds=(theirs.fileno(), *floor_fds),
                 # these are reset when the container is made, not before
-                placement=launch.placement.replace(reset_fds=()),
+                placement=launch.placement.replace(floor_fds=()),
                 new_session=True,
                 clone_flags=setup.clone_flags,
             )

@@ -171,6 +171,8 @@ def _mount_points(
         mounted.append(path)
     if not _below_any("/dev/null", mounted):
         files += [path for path, _, _ in DEVICES]
+    asked = [place_of(device, "path") for device in config.node("linux").nodes("devices")]
+    files += [path for path in asked if not _below_any(path, mounted)]
     cwd = working_directory(config.node("process"))
     if cwd != "/" and not _below_any(cwd, [*mounted, *directories]):
         directories.append(cwd)
@@ -191,11 +193,15 @@ def _source(mount: Node, bundle: str) -> str:
 
 
 def _destination(mount: Node) -> str:
-    """A relative one starts at "/" (config.md 1.2, "mounts")."""
-    destination = clean(mount.text("destination") or "")
-    if destination == "/":
-        raise refused(mount.at("destination"), "it must be below /")
-    return destination
+    return place_of(mount, "destination")
+
+
+def place_of(node: Node, key: str) -> str:
+    """A path below "/"; a relative one starts there (config.md 1.2, "mounts")."""
+    place = clean(node.text(key) or "")
+    if place == "/":
+        raise refused(node.at(key), "it must be below /")
+    return place
 
 
 def mounts_of(config: Node, bundle: str, made: tuple[str, ...], facts: Facts) -> Iterator[Step]:
@@ -265,11 +271,13 @@ def missing_directory(config: Node) -> Iterator[Step]:
 
 
 def devices(config: Node) -> Iterator[Step]:
-    """None into a /dev that is the host's."""
+    """The usual ones, but for those that are asked for; none into a /dev that is the host's."""
     if any(_destination(m) == "/dev" and _is_bind(m) for m in config.nodes("mounts")):
         return
+    asked = {place_of(device, "path") for device in config.node("linux").nodes("devices")}
     for path, major, minor in DEVICES:
-        yield BindDevice(path=path, major=major, minor=minor)
+        if path not in asked:
+            yield BindDevice(path=path, major=major, minor=minor)
     for target, path in LINKS:
         yield MakeSymlink(target=target, path=path)
 

@@ -38,11 +38,11 @@ class Root:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._own: set[int] = set()
+        self._own: set[int] | None = None
 
     def own(self, mount_fd: int) -> None:
         """A mount whose file system is the container's alone."""
-        self._own.add(_mount_id(mount_fd))
+        self._owned().add(_mount_id(mount_fd))
 
     def open(self, path: str, flags: int = os.O_PATH) -> int:
         """A descriptor of what is there, links followed inside the root."""
@@ -142,14 +142,14 @@ class Root:
         above, _, name = path.rpartition("/")
         parent = self.ensure(above, directory=True)
         try:
-            self._refuse_hosts(parent, path)
+            self.refuse_hosts(parent, path)
             os.symlink(target, name, dir_fd=parent)
         finally:
             os.close(parent)
 
     def _make_in(self, parent: int, name: str, path: str, directory: bool) -> None:
         """Make a directory or an empty file in an open directory; `path` is for the error."""
-        self._refuse_hosts(parent, path)
+        self.refuse_hosts(parent, path)
         try:
             if directory:
                 os.mkdir(name, 0o755, dir_fd=parent)
@@ -160,10 +160,18 @@ class Root:
             error.filename = path
             raise
 
-    def _refuse_hosts(self, parent: int, path: str) -> None:
-        if not self._own:
-            self.own(self.fd)
-        if _mount_id(parent) not in self._own:
+    def is_own(self, fd: int) -> bool:
+        """Whether what is made in that directory is not the host's."""
+        return _mount_id(fd) in self._owned()
+
+    def _owned(self) -> set[int]:
+        if self._own is None:
+            self._own = {_mount_id(self.fd)}
+        return self._own
+
+    def refuse_hosts(self, parent: int, path: str) -> None:
+        """Raises ENOENT, of `path`, where it would have to be made on the host."""
+        if not self.is_own(parent):
             raise OSError(errno.ENOENT, NOT_ON_THE_HOST, path)
 
     def _openat2(self, path: str, flags: int, resolve: int) -> int:

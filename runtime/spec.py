@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from cgmgr.resources import Resources
 
+    from .devices import Device
     from .users import Identity
 
 OCI_VERSION: Final = "1.2.0"
@@ -92,7 +93,8 @@ class ContainerRequest(Record):
 
     `rootfs` is `HOST` or a directory; `env` holds NAME=VALUE; `namespaces` are those of its own, so
     without "cgroup" it sees the host's groups.  `cgroups_path` is the group's name.  `cwd` is made
-    if it is missing.  `console_size` is rows and columns.
+    if it is missing.  `console_size` is rows and columns.  `devices` are nodes: what may be done
+    with them is for the rules among `resources` (`Device.rule`).
     """
 
     id: str
@@ -104,6 +106,7 @@ class ContainerRequest(Record):
     hostname: str = ""
     volumes: tuple[Volume, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
+    devices: tuple[Device, ...] = ()
     read_only: bool = False
     terminal: bool = False
     console_size: tuple[int, int] | None = None
@@ -306,6 +309,8 @@ def _linux(request: ContainerRequest, store: str) -> dict[str, Any]:
         "maskedPaths": masked,
         "readonlyPaths": [*READ_ONLY],
     }
+    if request.devices:
+        linux["devices"] = [_device(device) for device in request.devices]
     if request.cgroups_path:
         linux["cgroupsPath"] = request.cgroups_path
     if request.resources is not None:
@@ -313,6 +318,18 @@ def _linux(request: ContainerRequest, store: str) -> dict[str, Any]:
 
         linux["resources"] = to_oci(request.resources)
     return linux
+
+
+def _device(device: Device) -> dict[str, Any]:
+    return {
+        "path": clean(device.path),
+        "type": device.kind,
+        "major": device.major,
+        "minor": device.minor,
+        "fileMode": device.mode,
+        "uid": device.uid,
+        "gid": device.gid,
+    }
 
 
 def _no_nul(what: str, text: str) -> None:

@@ -57,6 +57,7 @@ FILES: Final = (
         "v",
     ),
     _many("tmpfs", "DST[:OPT]", "an empty file system in memory; default rw,noexec,nosuid,nodev"),
+    _many("device", "PATH[:DST][:rwm]", "a device of the host, or all in a directory, and its use"),
     _switch("read-only", "nothing but volumes and tmpfs can be written to"),
     _one("shm-size", "SIZE", "of /dev/shm (default 64m)"),
 )
@@ -205,7 +206,6 @@ ABSENT: Final = {
     **dict.fromkeys(["volumes-from", "volume-driver", "storage-opt"], "there are no named volumes"),
     **dict.fromkeys(
         [
-            "device",
             "gpus",
             "group-add",
             "domainname",

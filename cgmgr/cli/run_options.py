@@ -15,11 +15,12 @@ from .failing import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Final
 
     from cgmgr.host import Host
     from cgmgr.resources import Resources
+    from cgmgr.runtime.devices import Device
     from cgmgr.runtime.spec import ContainerRequest, Ulimit
 
     from .flags import Given
@@ -36,7 +37,8 @@ def request(given: Given) -> ContainerRequest:
     from cgmgr.runtime.volumes import parse_tmpfs, parse_volume
 
     # first, because a forgotten value ("-m host true") takes the image for it
-    limits = resources(given)
+    nodes = devices(given)
+    limits = resources(given, [device.rule for device in nodes])
     rootfs, argv = command_of(given)
     name = given.one("name") or spec.new_id()
     spec.check_id(name)
@@ -50,6 +52,7 @@ def request(given: Given) -> ContainerRequest:
         hostname=given.one("hostname") or "",
         volumes=tuple(parse_volume(text) for text in given.all("volume")),
         tmpfs=tuple(parse_tmpfs(text) for text in given.all("tmpfs")),
+        devices=nodes,
         read_only=given.on("read-only"),
         terminal=given.on("tty"),
         console_size=_console_size() if given.on("tty") else None,
@@ -205,7 +208,15 @@ def _lines_of(path: str) -> Iterator[str]:
         yield text
 
 
-def resources(given: Given) -> Resources:
+def devices(given: Given) -> tuple[Device, ...]:
+    """The nodes; of two at one path the last counts."""
+    from cgmgr.runtime.devices import find_devices
+
+    found = [device for text in given.all("device") for device in find_devices(text)]
+    return tuple({device.path: device for device in found}.values())
+
+
+def resources(given: Given, more_rules: Sequence[str] = ()) -> Resources:
     """The limits; the devices are those that every container may use, unless rules add to them."""
     from cgmgr.resources.devices import DEFAULT_RULES
     from cgmgr.resources.docker import from_docker
@@ -213,7 +224,10 @@ def resources(given: Given) -> Resources:
     from .run_flags import limits
     from .settings import device_number
 
-    asked = from_docker(resolve=device_number, fresh=True, **limits(given))
+    flags = limits(given)
+    if more_rules:
+        flags["device_cgroup_rule"] = [*given.all("device-cgroup-rule"), *more_rules]
+    asked = from_docker(resolve=device_number, fresh=True, **flags)
     return asked if asked.devices is not None else asked.replace(devices=DEFAULT_RULES)
 
 

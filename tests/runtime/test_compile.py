@@ -14,6 +14,7 @@ from cgmgr.errors import RequestError
 from cgmgr.runtime import capabilities, compile, handshake, init, layout, namespaces, spec
 from cgmgr.runtime.cgroups import HierarchyMount
 from cgmgr.runtime.compile import Setup
+from cgmgr.runtime.devices import Device
 from cgmgr.runtime.identity import BecomeUser
 from cgmgr.runtime.layout import Facts
 from cgmgr.runtime.overlay import MountOverlay
@@ -187,6 +188,23 @@ def test_mount_points_that_the_root_must_have(tmp_path: Path) -> None:
     assert mounted.files == ("/etc/file",)
 
 
+def test_devices_that_are_asked_for() -> None:
+    document = config(
+        devices=(
+            Device(path="/dev/null", kind="c", major=1, minor=3),
+            Device(path="/opt/disk", kind="b", major=7, minor=0, mode=0o640, uid=1, gid=6),
+        )
+    )
+    setup = compiled(document)
+
+    assert lines(setup, "mknod") == [
+        "mknod -m 666 /dev/null c 1 3",
+        "mknod -m 640 /opt/disk b 7 0 && chown 1:6 /opt/disk",
+    ]
+    assert not lines(setup, "# c 1:3"), "not the usual one in the same place"
+    assert overlay_of(setup).files == ("/opt/disk",)
+
+
 @pytest.mark.parametrize("cwd", ["/dev/shm/x", "/"])
 def test_a_directory_below_a_mount_is_not_made_in_the_root(cwd: str) -> None:
     assert cwd not in overlay_of(compiled(config(cwd=cwd))).directories
@@ -286,10 +304,13 @@ def no_root(document: dict[str, Any]) -> None:
     document.update(root={}, annotations={})
 
 
+FIFO = {"path": "/dev/x", "type": "p", "major": 0, "minor": 0}
+
 REFUSED = {
     "hooks": put("hooks", value={"prestart": [{"path": "/bin/true"}]}),
     "linux.seccomp": put("linux", "seccomp", value={"defaultAction": "SCMP_ACT_ALLOW"}),
-    "linux.devices": put("linux", "devices", value=[{"path": "/dev/fuse"}]),
+    "devices[0] lacks type": put("linux", "devices", value=[{"path": "/dev/fuse"}]),
+    "'p' is not supported": put("linux", "devices", value=[FIFO]),
     "linux.sysctl": put("linux", "sysctl", value={"net.ipv4.ip_forward": "1"}),
     "linux.uidMappings": put("linux", "uidMappings", value=[{"size": 1}]),
     "process.apparmorProfile": put("process", "apparmorProfile", value="x"),
