@@ -68,8 +68,13 @@ def from_assignments(lines: Iterable[str], resolve: Resolve | None = None) -> Re
 
 def to_assignments(resources: Resources, *, version: int = 2, systemd: int = NEWEST) -> list[str]:
     """The lines that say this, for `systemd-run -p` or a unit file; see `systemd.unexpressed`."""
+    return spelled(properties(resources, version=version, systemd=systemd))
+
+
+def spelled(rows: Iterable[tuple[str, str, Any]]) -> list[str]:
+    """Properties (name, signature, value) as such lines."""
     lines: list[str] = []
-    for name, signature, value in properties(resources, version=version, systemd=systemd):
+    for name, signature, value in rows:
         lines += _SPELL.get(name, _BY_SIGNATURE[signature])(name, value)
     return lines
 
