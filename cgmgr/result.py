@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cgmgr.oom import Oom
 
 SIGKILL: Final = 9
+#: the note where the group was not there any more at the end
+GONE: Final = "it was removed meanwhile: what was used, and whether memory ran out, is not known"
 
 #: figures that are a difference of counters: field, and where in `Stats` it is
 COUNTERS: Final = {
@@ -52,6 +54,12 @@ PEAKS: Final = {
 }
 
 
+#: the kernel tells user and system time by what runs when the clock ticks, at 100 Hz or more, and
+#: v1 in units of 1/100 s: less than that is nothing that was measured
+SAMPLED: Final = ("cpu_user_usec", "cpu_system_usec")
+SAMPLE_USEC: Final = 10_000
+
+
 class RunFailed(CgmgrError):
     """A command did not end as it should; `result` says how it did."""
 
@@ -77,8 +85,12 @@ class Result(Record):
     the kernel killed anything in the group for want of memory, whether or not that was the command;
     it is None too where nobody counts memory, and `oom_known` is then False.
 
-    `wall_usec` is from exec to the end.  `throttled_usec` is how long the CPU quota held it up, in
-    `nr_throttled` of `nr_periods`.  `pids_refused`: forks that the limit refused.
+    `group_gone`: somebody removed the group before the end; what it counted is None then.
+
+    `wall_usec` is from exec to the end, and so are `cpu_*`, `nr_*` and `throttled_usec`.
+    `cpu_usage_usec` is measured; `cpu_user_usec` and `cpu_system_usec` are sampled, their sum need
+    not be that, and what is less than one sample is None.  `throttled_usec` is how long the CPU
+    quota held it up, in `nr_throttled` of `nr_periods`.  `pids_refused`: forks that the limit refused.
     `*_pressure_usec` is how long some task waited for it.  `io_*` is what reached the disks.
 
     `peak_memory_bytes` is the payload's own when `peak_includes_start` is None.  Else it may be
@@ -90,6 +102,7 @@ class Result(Record):
 
     argv: tuple[str, ...] = ()
     group: str = ""
+    group_gone: bool = False
     exit: int | None = None
     signal: int | None = None
     core_dumped: bool = False
@@ -190,6 +203,7 @@ def figures(before: Stats, after: Stats) -> dict[str, Any]:
         name: _difference(_look(before, path), _look(after, path))
         for name, path in COUNTERS.items()
     }
+    found |= {name: _sampled(found[name]) for name in SAMPLED}
     found |= {
         name: _difference(_added_up(before, key), _added_up(after, key))
         for name, key in IO_COUNTERS.items()
@@ -214,5 +228,12 @@ def _added_up(stats: Stats, key: str) -> int | None:
 
 
 def _difference(before: int | None, after: int | None) -> int | None:
-    """A counter that was not there before counted from 0: v2 shows some only once they are used."""
-    return None if after is None else after - (before or 0)
+    """A counter that was not there before counted from 0: v2 shows some only once they are used.
+    One that went backwards was reset by somebody."""
+    if after is None or after < (before or 0):
+        return None
+    return after - (before or 0)
+
+
+def _sampled(usec: int | None) -> int | None:
+    return None if usec is None or usec < SAMPLE_USEC else usec

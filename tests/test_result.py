@@ -196,14 +196,16 @@ def pressure(usec: int) -> PressureStats:
 
 
 BEFORE = Stats(
-    cpu=CpuStats(usage_usec=100, user_usec=60, system_usec=40, nr_periods=5, nr_throttled=1),
+    cpu=CpuStats(
+        usage_usec=100, user_usec=60_000, system_usec=40_000, nr_periods=5, nr_throttled=1
+    ),
     io=IoStats(devices=(disk("8:0", rbytes=10, wbytes=20),)),
     memory=MemoryStats(peak_bytes=50),
     pressure=Pressure(cpu=pressure(7)),
 )
 AFTER = Stats(
     cpu=CpuStats(
-        usage_usec=1100, user_usec=160, system_usec=940, nr_periods=9, nr_throttled=4,
+        usage_usec=1100, user_usec=160_000, system_usec=49_999, nr_periods=9, nr_throttled=4,
         throttled_usec=30,
     ),
     io=IoStats(devices=(disk("8:0", rbytes=110, wbytes=20), disk("8:16", rbytes=5, wios=2))),
@@ -218,8 +220,8 @@ def test_figures_are_what_was_added_meanwhile() -> None:
     assert found.pop("stats") is AFTER
     assert found == {
         "cpu_usage_usec": 1000,
-        "cpu_user_usec": 100,
-        "cpu_system_usec": 900,
+        "cpu_user_usec": 100_000,
+        "cpu_system_usec": None,
         "nr_periods": 4,
         "nr_throttled": 3,
         "throttled_usec": 30,
@@ -241,6 +243,11 @@ def test_what_nobody_counts_is_none_and_not_0() -> None:
     found = figures(Stats(), Stats())
     assert found.pop("stats") == Stats()
     assert set(found.values()) == {None}
+
+
+def test_a_counter_that_somebody_reset_is_none() -> None:
+    found = figures(AFTER, BEFORE)
+    assert (found["cpu_usage_usec"], found["nr_periods"], found["io_read_bytes"]) == (None,) * 3
 
 
 def test_every_figure_is_a_field_of_the_result() -> None:

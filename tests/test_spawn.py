@@ -16,8 +16,8 @@ from cgmgr.spawn import (
     DEVNULL,
     PIPE,
     STDOUT,
+    AsyncProcess,
     Placement,
-    Process,
     SpawnRequest,
     astart_as,
     birth,
@@ -253,11 +253,10 @@ def test_asyncio_starts_and_waits() -> None:
     async def main() -> list[int]:
         async def one(number: int) -> int:
             request = SpawnRequest(argv=["sh", "-c", f"read x; exit {number}"], stdin=PIPE)
-            child = await astart_as(Process, request)
-            with child:
+            async with await astart_as(AsyncProcess, request) as child:
                 assert child.stdin is not None
                 child.stdin.close()
-                return await child.await_exit()
+                return await child.wait()
 
         return list(await asyncio.gather(*(one(number) for number in range(5))))
 
@@ -266,7 +265,7 @@ def test_asyncio_starts_and_waits() -> None:
 
 def test_asyncio_says_what_cannot_be_executed(no_more_children: None) -> None:
     async def main() -> None:
-        await astart_as(Process, SpawnRequest(argv=["/no/such/program"]))
+        await astart_as(AsyncProcess, SpawnRequest(argv=["/no/such/program"]))
 
     with pytest.raises(KernelError) as caught:
         asyncio.run(main())
@@ -278,7 +277,7 @@ def test_asyncio_pumps() -> None:
 
     async def main() -> bytes | None:
         request = SpawnRequest(argv=["cat"], stdin=PIPE, stdout=PIPE)
-        with await astart_as(Process, request) as child:
+        async with await astart_as(AsyncProcess, request) as child:
             pump = streams.Pump(child, data)
             await pump.arun()
             return pump.stdout

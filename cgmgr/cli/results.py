@@ -5,6 +5,7 @@ Law: a `Result` in, text out.  What the kernel does not say is left out, never s
 
 from __future__ import annotations
 
+from cgmgr.result import GONE
 from cgmgr.units import format_bytes, format_usec
 
 from .failing import UsageError, complain
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from cgmgr.result import Result
 
 FORMS: Final = ("text", "json")
+#: how long it must have run for a number of CPUs to mean something: when it began and ended is
+#: known to a millisecond or so
+LEAST_WALL_USEC: Final = 100_000
 #: fields of a result that hold output of the command
 _OUTPUT: Final = ("stdout", "stderr", "output_cut")
 
@@ -30,7 +34,8 @@ def form(text: str | None) -> str | None:
 
 def show(result: Result, wanted: str | None) -> None:
     """On standard error, which the command does not own any more: what was asked for, and in any
-    case the verdict where the kernel killed something."""
+    case the verdict where the kernel killed something, and that the group was not there any more.
+    """
     if wanted == "json":
         from .output import plain, to_json
 
@@ -39,8 +44,11 @@ def show(result: Result, wanted: str | None) -> None:
         complain(to_json({**extra, **fields}))
     elif wanted == "text":
         complain("\n".join(lines(result)))
-    elif result.oom is not None:
-        complain(result.verdict)
+    else:
+        if result.oom is not None:
+            complain(result.verdict)
+        if result.group_gone:
+            complain(f"cgmgr: warning: group {result.group}: {GONE}")
 
 
 def lines(result: Result) -> Iterator[str]:
@@ -66,10 +74,12 @@ def _cpu(result: Result) -> str:
     if usage is None:
         return ""
     text = format_usec(usage)
-    if result.cpu_user_usec is not None and result.cpu_system_usec is not None:
-        user, system = format_usec(result.cpu_user_usec), format_usec(result.cpu_system_usec)
-        text += f" (user {user}, system {system})"
-    return f"{text}, {usage / result.wall_usec:.2f} cpus" if result.wall_usec else text
+    modes = {"user": result.cpu_user_usec, "system": result.cpu_system_usec}
+    known = [f"{name} about {format_usec(usec)}" for name, usec in modes.items() if usec]
+    if known:
+        text += f" ({', '.join(known)})"
+    wall = result.wall_usec or 0
+    return f"{text}, {usage / wall:.2f} cpus" if wall >= LEAST_WALL_USEC else text
 
 
 def _throttled(result: Result) -> str:

@@ -105,7 +105,7 @@ def _refuse_taken(name: str) -> None:
 def _within(
     group: Group, request: ContainerRequest, given: Given, foreground: Foreground
 ) -> Result | None:
-    from cgmgr.running import Account, Run
+    from cgmgr.account import Account, Run
     from cgmgr.runtime.launcher import Container, Launch
 
     with Account(group) as account, _stdin(given) as stdin:

@@ -6,19 +6,22 @@ from here too and must stay small.
 What may be asked for is in `request`; how that is put to the spawner in `birth`, with its standard
 streams from `plumbing` and over a socket of `channel`, and what went wrong in `failure`; how the
 spawner is had in `link`, and from what file in `interpreter`; the protocol in `spawner`; what the
-spawner does in `cloner` and `newborn`; what becomes of the process in `process` and `streams`.
+spawner does in `cloner` and `newborn`; what becomes of the process in `process`,
+`aprocess` and `streams`.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .aprocess import AsyncProcess
     from .link import shutdown
     from .plumbing import DEVNULL, PIPE, STDOUT
     from .process import Ended, Process
     from .request import Placement, SpawnRequest, astart_as, start, start_as
 
 _PLACES = {
+    "AsyncProcess": "aprocess",
     "DEVNULL": "plumbing",
     "PIPE": "plumbing",
     "STDOUT": "plumbing",
@@ -36,6 +39,7 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "AsyncProcess",
     "Ended",
     "Placement",
     "Process",

@@ -64,7 +64,7 @@ class Birth:
         self.request = request
         self.pid = 0
         self.pidfd = -1
-        self.floors: tuple[int, ...] | None = None
+        self.floors: tuple[bytes, ...] | None = None
         self.failure: CgmgrError | None = None
         self.over = False
         self.executed_ns = 0
@@ -173,7 +173,7 @@ class Birth:
 
     def release(self, placement: Placement | None) -> None:
         """RELEASE.  Raises `KernelError`, EPIPE where it is not held or has ended."""
-        procs, resets = (placement.procs_fds, placement.reset_fds) if placement else ((), ())
+        procs, resets = (placement.procs_fds, placement.floor_fds) if placement else ((), ())
         try:
             channel.send(self._open(), (RELEASE, len(procs)), (*procs, *resets))
         except OSError as error:
@@ -271,7 +271,7 @@ def encode(
         "cgroup": index(place.cgroup_fd),
         "into": _clone_into.works,
         "procs": [index(fd) for fd in place.procs_fds],
-        "reset": [index(fd) for fd in place.reset_fds],
+        "floors": [index(fd) for fd in place.floor_fds],
         "here": index(streams.here),
         "place": [(index(fd), number) for fd, number in streams.place],
         "handed": list(request.pass_fds),

@@ -17,6 +17,7 @@ import time
 
 from cgmgr import linux
 
+from . import floors
 from .channel import close_all, receive, send
 from .spawner import DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RLIMIT
 
@@ -37,8 +38,6 @@ JOIN_TRIES: Final = 5
 JOIN_PAUSE_S: Final = 0.03
 #: no keys in this kernel, or a seccomp filter without them
 NO_KEYRING: Final = frozenset({errno.ENOSYS, errno.EPERM})
-#: a peak that this kernel cannot reset (memory.peak before 6.12), or nobody (opened to be read)
-NO_RESET: Final = frozenset({errno.EINVAL, errno.EBADF})
 #: execvp(3) goes on to the next folder of PATH after these
 NEXT_FOLDER: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES})
 
@@ -59,7 +58,7 @@ class Newborn:
         self.fds = [_clear_of(fd, numbers) for fd in fds]
         if channel.fileno() in numbers:
             self.channel = _socket.socket(fileno=_clear_of(channel.detach(), numbers))
-        self.reset = [self.fds[index] for index in request["reset"]]
+        self.floor_fds = [self.fds[index] for index in request["floors"]]
         self.detail = b""
         self.cwd_again = False
 
@@ -107,7 +106,7 @@ class Newborn:
         numbers = {number for _, number in self.request["place"]}
         fds = [_clear_of(fd, numbers) for fd in fds]
         self._join_all(fds[: message[1]])
-        self.reset = fds[message[1] :]
+        self.floor_fds = fds[message[1] :]
 
     def spread(self) -> None:
         """Any CPU: the kernel keeps to those of the cpuset.  C's own affinity is C's business."""
@@ -176,21 +175,16 @@ class Newborn:
         place = self.request["place"]
         for index, number in place:
             os.dup2(self.fds[index], number)
-        keep = {number for _, number in place} | {self.channel.fileno(), *self.reset}
+        keep = {number for _, number in place} | {self.channel.fileno(), *self.floor_fds}
         first = 0
         for number in sorted(keep):
             close_range(first, number - 1)
             first = number + 1
         close_range(first, MOST_FD)
 
-    def reset_peaks(self) -> None:
-        """The last before exec: what was used until here is ours, not the payload's.
-
-        READY carries what each file says afterwards, -1 where it is not a number: the payload's
-        peak is known when the final one is higher.
-        """
-        floors = [_reset(fd) for fd in self.reset]
-        send(self.channel, (READY, floors))
+    def take_floors(self) -> None:
+        """The last before exec: what was used until here is ours, not the payload's."""
+        send(self.channel, (READY, floors.taken(self.floor_fds)))
 
     def unblock_signals(self) -> None:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
@@ -215,7 +209,7 @@ class Newborn:
 
     def call(self, entry: Callable[[bytes, list[int]], object]) -> NoReturn:
         request = self.request
-        close_all(self.reset)
+        close_all(self.floor_fds)
         self.channel.close()
         try:
             entry(request["data"], request["handed"])
@@ -238,7 +232,7 @@ STAGES: Final[tuple[tuple[str, Callable[[Newborn], None]], ...]] = (
     ("set umask", Newborn.set_umask),
     ("place descriptors", Newborn.place_descriptors),
     ("set signal mask", Newborn.unblock_signals),
-    ("reset peak", Newborn.reset_peaks),
+    ("reset peak", Newborn.take_floors),
 )
 
 
@@ -286,16 +280,6 @@ def close_range(first: int, last: int) -> None:
         if error.errno != errno.ENOSYS:
             raise
         os.closerange(first, min(last, os.sysconf("SC_OPEN_MAX")) + 1)
-
-
-def _reset(fd: int) -> int:
-    try:
-        os.write(fd, b"0")
-    except OSError as error:
-        if error.errno not in NO_RESET:
-            raise
-    text = os.pread(fd, 32, 0).strip()
-    return int(text) if text.isdigit() else -1
 
 
 def _candidates(program: bytes, env: dict[bytes, bytes]) -> Iterable[bytes]:

@@ -8,13 +8,14 @@ from any thread, except `close` while another one waits.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import errno
 import os
 import select
 import time
 
 from cgmgr import linux
-from cgmgr.errors import DeadlineExceeded, RaceError
+from cgmgr.errors import DeadlineExceeded, RaceError, RequestError
 from cgmgr.record import Record
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from .birth import Birth
     from .request import Placement
+    from .streams import Pump
 
 
 _MOST_MS = (1 << 31) - 1
@@ -51,14 +53,13 @@ class Ended(Record):
         return cls(exit=os.WEXITSTATUS(status))
 
 
-class Process:
-    """A child of this process, made by `cgmgr.spawn.start`.
+class Child:
+    """A child of this process: what needs no waiting.  `Process` waits by blocking, and
+    `cgmgr.spawn.AsyncProcess` as asyncio does.
 
     `pid`; `pidfd`, which polls readable once it has ended; `stdin`, `stdout`, `stderr`: buffered
-    binary files of ours where PIPE was asked for, else None.  `floors` are the peaks right after
-    they were reset, in the order of `Placement.reset_fds`; None if it never came that far.
-
-    As a context manager it waits at the end, and kills first when the body raised.
+    binary files of ours where PIPE was asked for, else None.  `floors` is what the files
+    of `Placement.floor_fds` said right before exec; None if it never came that far.
     """
 
     def __init__(self, birth: Birth) -> None:
@@ -69,49 +70,18 @@ class Process:
         self._ended: Ended | None = birth.ended
         self._ended_ns = time.monotonic_ns() if birth.ended is not None else 0
         self._lock = _thread.allocate_lock()
+        self._pump: Pump | None = None
 
     def __repr__(self) -> str:
         state = "running" if self._ended is None else f"ended {self.returncode}"
-        return f"Process(pid={self.pid}, {state})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, *_exc: object) -> None:
-        if kind is not None:
-            self.kill()
-        try:
-            self._close_files()
-            self.wait_ended()
-        finally:
-            self.close()
+        return f"{type(self).__name__}(pid={self.pid}, {state})"
 
     def fileno(self) -> int:
         return self.pidfd
 
-    # -- its start
-
-    def release(self, placement: Placement | None = None, timeout: float | None = None) -> None:
-        """Let a process go on that was started with `hold`, into these groups as well, and return
-        once it has executed the program.
-
-        If it cannot, it is reaped, and this raises what `cgmgr.spawn.start` raises.
-        `DeadlineExceeded` after `timeout` seconds: it is then still there.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        self._birth.release(placement)
-        self._birth.wait(deadline, "over")
-        failure = self._birth.failure
-        if failure is not None:
-            self.wait_ended()
-            self.close()
-            raise failure
-
     @property
-    def floors(self) -> tuple[int, ...] | None:
+    def floors(self) -> tuple[bytes, ...] | None:
         return self._birth.floors
-
-    # -- its end
 
     @property
     def ended(self) -> Ended | None:
@@ -135,38 +105,6 @@ class Process:
         """`returncode`, after looking whether it has ended."""
         ended = self.ended
         return ended.returncode if ended is not None else None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """`returncode`, once it has ended.
-
-        Raises `DeadlineExceeded` after `timeout` seconds, `RaceError` where somebody else took the
-        exit status.
-        """
-        return self._known(self.wait_ended(timeout))
-
-    def wait_ended(self, timeout: float | None = None) -> Ended:
-        """As `wait`, but how it ended; what is not known is None in it."""
-        if self._ended is None:
-            if not readable(self.pidfd, timeout):
-                raise DeadlineExceeded(
-                    f"process {self.pid} still runs after {timeout:g} s",
-                    operation="wait",
-                    value=str(self.pid),
-                    errno=errno.ETIMEDOUT,
-                )
-            self._reap()
-        assert self._ended is not None
-        return self._ended
-
-    async def await_exit(self) -> int:
-        """As `wait`, for asyncio."""
-        return self._known(await self.await_ended())
-
-    async def await_ended(self) -> Ended:
-        """As `wait_ended`, for asyncio."""
-        if self._ended is None:
-            await areadable(self.pidfd)
-        return self.wait_ended()
 
     def send_signal(self, number: int) -> None:
         """Signal it; without effect once it has ended."""
@@ -215,11 +153,98 @@ class Process:
             )
         return ended.returncode
 
-    def _reap(self) -> None:
+    def _reap(self) -> Ended:
+        """How it ended, once its pidfd says that it has."""
         with self._lock:
             if self._ended is None:
                 self._ended = reap(self.pidfd)
                 self._ended_ns = time.monotonic_ns()
+            return self._ended
+
+    def _pump_for(self, data: bytes | None) -> Pump:
+        """One for the whole life, so that nothing is lost between two calls of `communicate`."""
+        if self._pump is None:
+            from .streams import Pump
+
+            if self.stdin is not None and not self.stdin.closed:
+                with contextlib.suppress(BrokenPipeError):
+                    self.stdin.flush()
+            self._pump = Pump(self, data or b"")
+        elif data:
+            raise RequestError("input was given before", operation="communicate")
+        return self._pump
+
+
+class Process(Child):
+    """A process made by `cgmgr.spawn.start`; what waits for it blocks the thread.
+
+    As a context manager it waits at the end, and kills first when the body raised.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_exc: object) -> None:
+        if kind is not None:
+            self.kill()
+        try:
+            self._close_files()
+            self.wait_ended()
+        finally:
+            self.close()
+
+    def release(self, placement: Placement | None = None, timeout: float | None = None) -> None:
+        """Let a process go on that was started with `hold`, into these groups as well, and return
+        once it has executed the program.
+
+        If it cannot, it is reaped, and this raises what `cgmgr.spawn.start` raises.
+        `DeadlineExceeded` after `timeout` seconds: it is then still there.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._birth.release(placement)
+        self._birth.wait(deadline, "over")
+        failure = self._birth.failure
+        if failure is not None:
+            self.wait_ended()
+            self.close()
+            raise failure
+
+    def wait(self, timeout: float | None = None) -> int:
+        """`returncode`, once it has ended.
+
+        Raises `DeadlineExceeded` after `timeout` seconds, `RaceError` where somebody else took the
+        exit status.
+        """
+        return self._known(self.wait_ended(timeout))
+
+    def wait_ended(self, timeout: float | None = None) -> Ended:
+        """As `wait`, but how it ended; what is not known is None in it."""
+        if self._ended is None and not readable(self.pidfd, timeout):
+            raise self._still_runs("wait", timeout)
+        return self._reap()
+
+    def communicate(
+        self, input: bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes | None, bytes | None]:
+        """Write `input` to its standard input, close that, and take what it writes until it has
+        ended: what came from standard output and error, None where that is no pipe.
+
+        What its own children write later is not waited for.  Raises `DeadlineExceeded` after
+        `timeout` seconds: nothing is lost then, call it again, without input.
+        """
+        pump = self._pump_for(input)
+        if not pump.run(None if timeout is None else time.monotonic() + timeout):
+            raise self._still_runs("communicate", timeout)
+        self.wait_ended()
+        return pump.stdout, pump.stderr
+
+    def _still_runs(self, operation: str, timeout: float | None) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"process {self.pid} still runs after {timeout or 0:g} s",
+            operation=operation,
+            value=str(self.pid),
+            errno=errno.ETIMEDOUT,
+        )
 
 
 #: pidfds of children that nobody holds any more; reaped at the next start

@@ -16,7 +16,7 @@ from cgmgr.record import Record
 
 from . import channel
 from .birth import OVER, WAITING, Birth
-from .process import Process, reap_orphans
+from .process import Child, Process, reap_orphans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         @property
         def paths(self) -> Mapping[str, str]: ...
 
-    P = TypeVar("P", bound=Process)
+    P = TypeVar("P", bound=Child)
     Word = str | bytes | os.PathLike[str]
 
 
@@ -48,16 +48,17 @@ class Placement(Record):
 
     `cgroup_fd` is the directory of its cgroup2 group, for CLONE_INTO_CGROUP.  `procs_fds` are files
     into which the new process writes 0, itself, to join: tasks or cgroup.procs of its v1 groups.
-    Into `reset_fds` it writes 0 right before exec: peaks, which it then reads.
+    Into `floor_fds` it writes 0 right before exec, where they can be written to, which resets a
+    peak, and then reads them: what they say by then is not the program's.
     """
 
     cgroup_fd: int | None = None
     procs_fds: tuple[int, ...] = ()
-    reset_fds: tuple[int, ...] = ()
+    floor_fds: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, group: Placed, reset_fds: Sequence[int] = ()) -> Self:
-        """The place of a group in all its hierarchies.  Close it; `reset_fds` are yours.
+    def of(cls, group: Placed, floor_fds: Sequence[int] = ()) -> Self:
+        """The place of a group in all its hierarchies.  Close it; `floor_fds` are yours.
 
         Raises `GroupGone`, `NotDelegated`, `KernelError`.
         """
@@ -76,7 +77,7 @@ class Placement(Record):
         except BaseException:
             channel.close_all([fd for fd in (cgroup_fd, *procs_fds) if fd is not None])
             raise
-        return cls(cgroup_fd=cgroup_fd, procs_fds=tuple(procs_fds), reset_fds=tuple(reset_fds))
+        return cls(cgroup_fd=cgroup_fd, procs_fds=tuple(procs_fds), floor_fds=tuple(floor_fds))
 
     def close(self) -> None:
         """Close the descriptors that `of` opened; a process that was started needs them no more."""
@@ -158,7 +159,7 @@ def start(request: SpawnRequest, timeout: float | None = None) -> Process:
 
 
 def start_as(kind: Callable[[Birth], P], request: SpawnRequest, timeout: float | None = None) -> P:
-    """As `start`; `kind` makes the object that is returned, of a subclass of `Process`."""
+    """As `start`; `kind` makes the object that is returned, `Process` or a subclass of it."""
     deadline = None if timeout is None else time.monotonic() + timeout
     birth = _wait(Birth(request), deadline)
     if birth.dead and birth.stillborn():
@@ -168,7 +169,7 @@ def start_as(kind: Callable[[Birth], P], request: SpawnRequest, timeout: float |
 
 
 async def astart_as(kind: Callable[[Birth], P], request: SpawnRequest) -> P:
-    """As `start_as`, for asyncio; cancelled, it leaves no process."""
+    """As `start_as`, for asyncio, with `AsyncProcess`; cancelled, it leaves no process."""
     birth = await _await(Birth(request))
     if birth.dead and birth.stillborn():
         birth.close()

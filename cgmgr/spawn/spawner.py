@@ -12,7 +12,7 @@ other.  N is the new process: cloned with CLONE_PARENT, it is C's child, not S's
     2. STARTED  S to C   N's pid and whether it was cloned into its cgroup2 group, with its pidfd
     3. HELD     N to C   only where N is to be held: it is in its groups, and waits
     4. RELEASE  C to N   then: descriptors of more groups to join
-    5. READY    N to C   every group is joined, everything is set, the next thing is exec
+    5. READY    N to C   all is set, the next thing is exec; what the files said by then
     6. FAILED   S or N   instead of 2, 3 or 5, or after it: stage, errno, detail, text; N ends
     7. (end)             nobody holds the other end any more: N has executed, or N is dead
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         data: bytes
 
     class Request(Words):
-        """What REQUEST says.  `cgroup`, `procs`, `reset`, `here` and the first of each pair in
+        """What REQUEST says.  `cgroup`, `procs`, `floors`, `here` and the first of each pair in
         `place` are indices of its descriptors; the first of those is the channel's end, so that 0
         stands for none."""
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         into: bool
         procs: list[int]
         hold: bool
-        reset: list[int]
+        floors: list[int]
         new_session: bool
         pgid: int
         rlimits: list[tuple[int, int, int]]

@@ -97,10 +97,10 @@ class Pump:
         self._process = process
         self._open: dict[int, Sink | Source] = {}
         self.sinks: list[Sink | None] = [None, None]
-        if data is not None and process.stdin is not None:
+        if data is not None and process.stdin is not None and not process.stdin.closed:
             self._add(Source(process.stdin, data))
         for index, file in enumerate((process.stdout, process.stderr)):
-            if take and file is not None:
+            if take and file is not None and not file.closed:
                 self.sinks[index] = sink = Sink(file, limit_bytes)
                 self._add(sink)
 

@@ -96,7 +96,7 @@ def test_peaks_are_reset_right_before_the_program(lab: Lab) -> None:
         peak.open("r+b") as file,
         Container.create(
             lab.request("true"),
-            lab.launch(placement=Placement(reset_fds=(file.fileno(),)), **streams),
+            lab.launch(placement=Placement(floor_fds=(file.fileno(),)), **streams),
         ) as container,
     ):
         assert peak.read_text() == "1234"
@@ -105,7 +105,7 @@ def test_peaks_are_reset_right_before_the_program(lab: Lab) -> None:
         container.start()
 
         assert peak.read_text() == "0234"
-        assert container.init.floors == (234,)
+        assert container.init.floors == (b"0234",)
 
 
 def test_making_a_container_takes_less_than_two_mebibytes(lab: Lab) -> None:

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from cgmgr.errors import DeadlineExceeded, KernelError
+from cgmgr.account import Account, Run
+from cgmgr.errors import DeadlineExceeded, KernelError, RequestError
 from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.oom import Oom
-from cgmgr.result import Result
+from cgmgr.result import COUNTERS, IO_COUNTERS, PEAKS, Result
 from cgmgr.rundir import Rundir
-from cgmgr.running import Account, Run, apopen, popen
+from cgmgr.running import apopen, popen
 from cgmgr.spawn import DEVNULL, PIPE, SpawnRequest, start
 
 MIB = 1 << 20
@@ -189,12 +190,12 @@ def test_a_peak_that_may_be_ours_is_said_to_be(group: Group) -> None:
         child = start(SpawnRequest(argv=["true"], placement=place))
         with child:
             ended = child.wait_ended()
-        floor = (1 << 40,)
+        floor = (b"1099511627776\n",)
         result = account.result(Run(argv=("true",), ended=ended, floors=floor))
         assert result.peak_includes_start == result.peak_memory_bytes
         never = account.result(Run(argv=("true",), ended=ended, floors=None))
         assert never.peak_includes_start == never.peak_memory_bytes
-        low = account.result(Run(argv=("true",), ended=ended, floors=(-(1 << 40),)))
+        low = account.result(Run(argv=("true",), ended=ended, floors=(b"0\n",)))
         assert low.peak_includes_start is None
 
 
@@ -214,6 +215,26 @@ def test_cpu_time_and_throttling(manager: Manager, name: str) -> None:
         assert again.cpu_usage_usec < 290_000, "what was before does not count"
         assert again.stats.cpu is not None
         assert (again.stats.cpu.usage_usec or 0) > 290_000, "the group's own record has it all"
+
+
+def test_our_own_share_of_the_cpu_time_does_not_count(group: Group) -> None:
+    """What is used until exec is counted by the group, and is not in the figures."""
+    account = Account(group)
+    with account, account.placement() as place:
+        with start(SpawnRequest(argv=["true"], placement=place)) as child:
+            ended = child.wait_ended()
+        run = Run(argv=("true",), ended=ended, floors=child.floors)
+        with_ours, without = account.result(run.replace(floors=None)), account.result(run)
+    assert 0 < (without.cpu_usage_usec or 0) < (with_ours.cpu_usage_usec or 0)
+
+
+def test_user_and_system_time_below_a_sample_is_not_told(group: Group) -> None:
+    short = group.run(["true"])
+    assert (short.cpu_user_usec, short.cpu_system_usec) == (None, None)
+    burn = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
+    long = group.run([*PYTHON, burn])
+    assert long.cpu_user_usec
+    assert long.cpu_user_usec >= 10_000
 
 
 def test_refused_forks(manager: Manager, name: str) -> None:
@@ -256,7 +277,13 @@ def test_a_group_that_vanishes_meanwhile(manager: Manager, name: str) -> None:
     assert (result.signal, result.oom, result.oom_known) == (9, None, False)
     assert str(result) == "killed by signal 9"
     assert result.cpu_usage_usec is None
-    assert any("the group was gone" in note for note in result.notes)
+    assert result.group_gone
+    assert result.notes == (
+        f"group {name}: it was removed meanwhile: what was used, and whether memory ran out, "
+        "is not known",
+    )
+    counted = (*COUNTERS, *IO_COUNTERS, *PEAKS)
+    assert {figure: getattr(result, figure) for figure in counted} == dict.fromkeys(counted)
 
 
 # --- popen
@@ -273,11 +300,79 @@ def test_popen_has_a_result(group: Group) -> None:
     assert str(result) == "exit 4"
 
 
+def test_communicate(group: Group) -> None:
+    """More than a pipe holds in both directions, with a time-out on the way that loses nothing."""
+    data = os.urandom(1 << 20)
+    script = "cat >/dev/null; echo $1 >&2; exit 5"
+    with popen(group, ["cat"], stdin=PIPE, stdout=PIPE) as child:
+        assert child.communicate(data) == (data, None)
+        assert child.communicate() == (data, None)
+        assert child.result().exit == 0
+    with popen(group, ["sh", "-c", script, "sh", "err"], stdin=PIPE, stderr=PIPE) as child:
+        with pytest.raises(DeadlineExceeded):
+            child.communicate(data, timeout=0)
+        with pytest.raises(RequestError, match="given before"):
+            child.communicate(b"again")
+        assert child.communicate() == (None, b"err\n")
+        assert child.returncode == 5
+    with popen(group, ["cat"], stdin=PIPE, stdout=PIPE) as child:
+        assert child.stdin is not None
+        child.stdin.write(b"buffered ")
+        assert child.communicate(b"and given") == (b"buffered and given", None)
+    with popen(group, ["true"]) as child:
+        assert child.communicate() == (None, None)
+
+
+def test_nothing_of_apopen_blocks_the_loop(group: Group) -> None:
+    """Processes that wait for each other: who blocks the loop never ends."""
+    data = os.urandom(1 << 20)
+
+    async def main() -> None:
+        first = await group.apopen(["sh", "-c", "read x; exit $x"], stdin=PIPE)
+        second = await group.apopen(["cat"], stdin=PIPE, stdout=PIPE)
+        async with first, second:
+            waiting = asyncio.create_task(first.wait())
+            talking = asyncio.create_task(second.communicate(data))
+            await asyncio.sleep(0)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await first.wait()
+            assert first.stdin is not None
+            first.stdin.write(b"6\n")
+            first.stdin.flush()
+            assert (await waiting, await talking) == (6, (data, None))
+            assert (await second.wait(), (await second.result()).exit) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_communicate_for_asyncio_loses_nothing_when_it_is_cancelled(group: Group) -> None:
+    data = os.urandom(1 << 20)
+
+    async def main() -> tuple[bytes | None, bytes | None]:
+        async with await group.apopen(["cat"], stdin=PIPE, stdout=PIPE) as child:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await child.communicate(data)
+            return await child.communicate()
+
+    assert asyncio.run(main()) == (data, None)
+
+
+def test_an_error_in_the_body_ends_the_process_of_apopen(group: Group) -> None:
+    async def main() -> None:
+        async with await group.apopen(["sleep", "1000"]):
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        asyncio.run(main())
+    assert group.pids() == []
+
+
 def test_apopen_has_a_result(group: Group) -> None:
     async def main() -> Result:
-        child = await apopen(group, ["sh", "-c", "exit 4"])
-        with child:
-            return await child.aresult()
+        async with await apopen(group, ["sh", "-c", "exit 4"]) as child:
+            return await child.result()
 
     assert str(asyncio.run(main())) == "exit 4"
 

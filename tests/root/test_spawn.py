@@ -47,8 +47,8 @@ def group(manager: Manager, name: str) -> Iterator[Group]:
         yield made
 
 
-def start_in(group: Group, *argv: str, reset_fds: tuple[int, ...] = (), **fields: Any) -> Process:
-    with Placement.of(group, reset_fds) as place:
+def start_in(group: Group, *argv: str, floor_fds: tuple[int, ...] = (), **fields: Any) -> Process:
+    with Placement.of(group, floor_fds) as place:
         return start(SpawnRequest(argv=argv, placement=place, **fields))
 
 
@@ -125,10 +125,10 @@ def test_peaks_are_reset_right_before_exec(group: Group) -> None:
     fd = directory.open("memory.max_usage_in_bytes" if v1 else "memory.peak", os.O_RDWR)
     try:
         assert int(os.pread(fd, 32, 0)) > 32 << 20
-        with start_in(group, "true", reset_fds=(fd,)) as child:
+        with start_in(group, "true", floor_fds=(fd,)) as child:
             child.wait()
             assert child.floors is not None
-            assert 0 < child.floors[0] < 2 << 20
+            assert 0 < int(child.floors[0]) < 2 << 20
         assert int(os.pread(fd, 32, 0)) < 8 << 20
     finally:
         os.close(fd)
@@ -139,10 +139,10 @@ def test_a_peak_that_cannot_be_reset_is_told_all_the_same(group: Group) -> None:
     v1 = group.host.need("memory").version == 1
     fd = directory.open("memory.max_usage_in_bytes" if v1 else "memory.peak", os.O_RDONLY)
     try:
-        with start_in(group, "true", reset_fds=(fd,)) as child:
+        with start_in(group, "true", floor_fds=(fd,)) as child:
             assert child.wait() == 0
             assert child.floors is not None
-            assert child.floors[0] > 0
+            assert int(child.floors[0]) > 0
     finally:
         os.close(fd)
 
