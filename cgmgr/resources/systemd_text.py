@@ -83,7 +83,7 @@ def _known() -> str:
     return ", ".join(sorted(TEXTS))
 
 
-def _size(text: str, name: str, base: int = 1_024) -> int:
+def parse_size(text: str, name: str, base: int = 1_024) -> int:
     """A number with K, M, G, T, P or E; `base` is 1000 for rates (src/core/load-fragment.c)."""
     if "%" in text:
         raise refuse(name, text, "percentages of the host are not known here, give bytes")
@@ -99,7 +99,7 @@ def _size(text: str, name: str, base: int = 1_024) -> int:
 
 def _limit(text: str, name: str) -> int:
     """A size; nothing, and infinity, are no limit."""
-    return INFINITY if text in ("", "infinity") else _size(text, name)
+    return INFINITY if text in ("", "infinity") else parse_size(text, name)
 
 
 def _guarantee(text: str, name: str) -> int:
@@ -131,7 +131,7 @@ def _percent(text: str, name: str) -> int:
     return parse_int(digits, name, 1, MAX_U64 // 1_000) * 100
 
 
-def _span(text: str, name: str) -> int:
+def parse_span(text: str, name: str) -> int:
     """A number and its unit, "100ms", or several, "1s 500ms"; a bare number is seconds."""
     if text in ("", "infinity"):
         return INFINITY
@@ -163,7 +163,7 @@ def _pairs(parse: Parse) -> Parse:
 
 
 def _rate(text: str, name: str) -> int:
-    return INFINITY if text == "infinity" else _size(text, name, base=1_000)
+    return INFINITY if text == "infinity" else parse_size(text, name, base=1_000)
 
 
 def _policy(text: str, name: str) -> str:
@@ -184,7 +184,7 @@ TEXTS: Final[dict[str, tuple[str, Parse]]] = {
     "CPUWeight": ("CPUWeight", _weight),
     "CPUShares": ("CPUShares", _weight),
     "CPUQuota": ("CPUQuotaPerSecUSec", _percent),
-    "CPUQuotaPeriodSec": ("CPUQuotaPeriodUSec", _span),
+    "CPUQuotaPeriodSec": ("CPUQuotaPeriodUSec", parse_span),
     "AllowedCPUs": ("AllowedCPUs", _ids),
     "AllowedMemoryNodes": ("AllowedMemoryNodes", _ids),
     "MemoryMin": ("MemoryMin", _guarantee),
@@ -200,7 +200,7 @@ TEXTS: Final[dict[str, tuple[str, Parse]]] = {
     "IOWriteBandwidthMax": ("IOWriteBandwidthMax", _pairs(_rate)),
     "IOReadIOPSMax": ("IOReadIOPSMax", _pairs(_rate)),
     "IOWriteIOPSMax": ("IOWriteIOPSMax", _pairs(_rate)),
-    "IODeviceLatencyTargetSec": ("IODeviceLatencyTargetUSec", _pairs(_span)),
+    "IODeviceLatencyTargetSec": ("IODeviceLatencyTargetUSec", _pairs(parse_span)),
     "BlockIOWeight": ("BlockIOWeight", _weight),
     "BlockIODeviceWeight": ("BlockIODeviceWeight", _pairs(_weight)),
     "BlockIOReadBandwidth": ("BlockIOReadBandwidth", _pairs(_rate)),
