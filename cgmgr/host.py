@@ -108,6 +108,17 @@ class Host:
             )
         return cls(root, _settle(found))
 
+    def below(self, base: str) -> Host:
+        """The same machine, seen from a cgroup2 group that somebody delegated: names count from
+        there, and what is to be had is what that group was given."""
+        if self.v2 is None:
+            return self
+        listed = read_text(self.v2.mountpoint, f"{base.strip('/')}/cgroup.controllers")
+        implicit = tuple(name for name in self.v2.controllers if name in IMPLICIT_ON_V2)
+        seen = self.v2.replace(base=base, controllers=(*(listed or "").split(), *implicit))
+        others = (h for h in self.hierarchies if h.version == 1)
+        return type(self)(self.root, (*others, seen))
+
     @property
     def mode(self) -> str:
         """`unified`: cgroup2 alone holds controllers; `legacy`: no cgroup2; else `hybrid`.
