@@ -187,11 +187,11 @@ class Account:
         names = (name for name, _ in self._counts)
         texts = dict(zip(names, floors[len(self._peaks) :], strict=False))
         cpu = self._before.cpu or CpuStats()
-        for name in COUNT_FILES:
+        for name, files in COUNT_FILES.items():
             hierarchy = self.group.host.holder(name)
             if hierarchy is None:
                 continue
-            reader = Reader(lambda file, name=name: _text(texts.get((name, file))))
+            reader = Reader({file: _text(texts.get((name, file))) for file in files}.get)
             counted = CONTROLLERS[name].stats(reader, hierarchy.version, self.group.host.facts)
             cpu = cpu.replace(**counted.set_fields()) if counted is not None else cpu
         return self._before.replace(cpu=cpu or None)

@@ -90,8 +90,9 @@ class Result(Record):
     `wall_usec` is from exec to the end, and so are `cpu_*`, `nr_*` and `throttled_usec`.
     `cpu_usage_usec` is measured; `cpu_user_usec` and `cpu_system_usec` are sampled, their sum need
     not be that, and what is less than one sample is None.  `throttled_usec` is how long the CPU
-    quota held it up, in `nr_throttled` of `nr_periods`.  `pids_refused`: forks that the limit refused.
-    `*_pressure_usec` is how long some task waited for it.  `io_*` is what reached the disks.
+    quota held it up, in `nr_throttled` of `nr_periods`.  `pids_refused`: forks that the limit
+    refused.  `*_pressure_usec` is how long some task waited for it.  `io_*` is what reached the
+    disks.
 
     `peak_memory_bytes` is the payload's own when `peak_includes_start` is None.  Else it may be
     ours: so many bytes were charged right before the program was executed, and the payload went no

@@ -399,6 +399,34 @@ def test_signals_are_the_commands(group: str) -> None:
         assert running.wait(30) == 9
 
 
+@pytest.mark.parametrize("form", [None, "text", "json"])
+@pytest.mark.parametrize("temp", [False, True], ids=["named", "temporary"])
+def test_a_group_that_is_removed_meanwhile_is_told(group: str, temp: bool, form: str) -> None:
+    options = [f"--result={form}"] if form else []
+    target = ["--temp"] if temp else [group]
+    words = ("sh", "-c", "grep -o 'cgmgr/[^/]*$' /proc/self/cgroup | head -n1; exec sleep 60")
+    with started("group", "run", *options, *target, *words) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        name = "/" + running.stdout.readline().strip()
+        running.send_signal(signal.SIGSTOP)  # else it may look before the group is gone
+        assert cgmgr("group", "rm", "--force", name).returncode == 0
+        running.send_signal(signal.SIGCONT)
+        assert running.wait(30) == 137
+        said = running.stderr.read()
+    told = f"group {name}: it was removed meanwhile: what was used, and whether memory ran out"
+    assert said.count(told) == 1
+    if form == "json":
+        found = json.loads(said)
+        assert (found["group_gone"], found["cpu_usage_usec"], found["oom_known"]) == (
+            True, None, False,
+        )  # fmt: skip
+    else:
+        assert len(said.splitlines()) == (1 if form is None else 3)
+    if not temp:
+        assert cgmgr("group", "create", group).returncode == 0
+
+
 def test_what_the_terminal_sends_comes_once(group: str) -> None:
     """The command is in the terminal's foreground, and gets ^C from it as we do."""
     script = "trap 'echo caught' INT; echo ready; read line; read line; echo $line"

@@ -276,6 +276,23 @@ def test_a_name_in_use_is_refused_and_its_container_lives_on(name: str) -> None:
         assert running.wait(30) == 0
 
 
+def test_a_group_that_is_removed_meanwhile_is_told(name: str) -> None:
+    with started("run", "--name", name, "host", "sh", "-c", "echo ready; exec sleep 60") as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGSTOP)  # else it may look before the group is gone
+        assert cgmgr("group", "rm", "--force", name).returncode == 0
+        running.send_signal(signal.SIGCONT)
+        assert running.wait(30) == 137
+        said = running.stderr.read()
+    assert said == (
+        f"cgmgr: warning: group /cgmgr/{name}: it was removed meanwhile: what was used, and "
+        "whether memory ran out, is not known\n"
+    )
+    assert left(name) == []
+
+
 def test_a_container_is_frozen_by_its_name(name: str) -> None:
     script = "echo ready; exec sleep 60"
     options = ["--cgroup-parent", f"/{name}-parent"]
