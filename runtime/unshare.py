@@ -1,137 +1,46 @@
 """What unshare(1) does, on our namespace code: new namespaces for this process, then a program.
 
 Law: `run` changes the calling process, which has one thread, and ends in another program; with
-`fork` it waits for that instead.  Nothing is printed.  The order of things is util-linux 2.38's.
+`fork` it waits for that instead.  Nothing is printed.  The order of things is util-linux's.
 
 Two things can only be done from outside, and so by a helper that was forked before: keeping a
 namespace in a file (a bind mount of /proc/PID/ns/NAME) and writing id maps of several ranges (which
 needs rights over the parent user namespace).
 
-Source: unshare(1), unshare(2), user_namespaces(7), time_namespaces(7).
+Source: unshare(1) of util-linux 2.42, unshare(2), user_namespaces(7), time_namespaces(7),
+Documentation/admin-guide/binfmt-misc.rst.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
 from cgmgr import linux
-from cgmgr.errors import KernelError, RequestError, kernel_error
-from cgmgr.record import Record
+from cgmgr.errors import KernelError, kernel_error
 
 from . import mounts, namespaces
 from .forking import Helper, decode, do, encode
+from .idmaps import IdRange
+from .unshare_options import UnshareOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Final
+    from typing import Any, Final
 
     from .forking import Act
 
-PROPAGATIONS: Final = ("private", "shared", "slave", "unchanged")
-SETGROUPS: Final = ("allow", "deny")
+__all__ = ["BINFMT", "IdRange", "UnshareOptions", "describe", "run"]
+
+BINFMT: Final = "/proc/sys/fs/binfmt_misc"
+#: what the parent of the program leaves to it (unshare(1), "--fork" and "--forward-signals")
+_CHILDS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 #: a child that could not become the program; its parent says why
 STATUS_FAILED: Final = 126
 #: unshare(1) writes time namespace offsets in seconds, as time_namespaces(7) names the clocks
 _CLOCKS: Final = ("monotonic", "boottime")
-
-
-class IdRange(Record):
-    """`count` ids from `inner` on inside are those from `outer` on outside."""
-
-    inner: int
-    outer: int
-    count: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.inner} {self.outer} {self.count}"
-
-
-class UnshareOptions(Record):
-    """What is asked for.  `namespaces` are OCI's names; `files` are (namespace, file) to keep.
-
-    `kill_child` is the signal that the child gets when this process dies.  `monotonic` and
-    `boottime` are offsets in seconds.  `users` and `groups` are id maps; one that maps only the
-    caller's own id needs no privilege.
-    """
-
-    argv: tuple[str, ...] = ()
-    namespaces: tuple[str, ...] = ()
-    files: tuple[tuple[str, str], ...] = ()
-    fork: bool = False
-    kill_child: int | None = None
-    mount_proc: str | None = None
-    users: tuple[IdRange, ...] = ()
-    groups: tuple[IdRange, ...] = ()
-    setgroups: str | None = None
-    propagation: str = "private"
-    root: str | None = None
-    wd: str | None = None
-    setuid: int | None = None
-    setgid: int | None = None
-    keep_caps: bool = False
-    monotonic: int | None = None
-    boottime: int | None = None
-
-    def check(self) -> None:
-        for name in self.namespaces:
-            namespaces.named(name)
-        rules = (
-            (self.propagation not in PROPAGATIONS, "--propagation", " or ".join(PROPAGATIONS)),
-            (
-                self.setgroups not in (None, *SETGROUPS),
-                "--setgroups",
-                " or ".join(SETGROUPS),
-            ),
-            (
-                self.setgroups == "allow" and self._maps_only_itself(self.groups),
-                "--setgroups",
-                "allow excludes a map of the caller's own group alone (user_namespaces(7))",
-            ),
-            (
-                (self.monotonic is not None or self.boottime is not None)
-                and "time" not in self.namespaces,
-                "--monotonic and --boottime",
-                "they need a time namespace, --time",
-            ),
-            (
-                bool(self.users or self.groups) and "user" not in self.namespaces,
-                "--map-*",
-                "it needs a user namespace, --user",
-            ),
-            (
-                self.mount_proc is not None and "mount" not in self.namespaces,
-                "--mount-proc",
-                "it needs a mount namespace, --mount",
-            ),
-            (
-                self.kill_child is not None and not self.fork,
-                "--kill-child",
-                "it needs --fork",
-            ),
-            (
-                "pid" in dict(self.files) and not self.fork,
-                "--pid=FILE",
-                "it needs --fork: a pid namespace without a process cannot be kept",
-            ),
-        )
-        for wrong, what, reason in rules:
-            if wrong:
-                raise RequestError(f"{what}: {reason}", operation=what)
-
-    @staticmethod
-    def _maps_only_itself(ranges: tuple[IdRange, ...]) -> bool:
-        return len(ranges) == 1 and ranges[0].count == 1
-
-    @property
-    def program(self) -> tuple[str, ...]:
-        """The command, else the user's shell."""
-        return self.argv or (os.environ.get("SHELL") or "/bin/sh",)
-
-    @property
-    def flags(self) -> int:
-        return namespaces.flags(self.namespaces)
 
 
 def describe(options: UnshareOptions) -> list[str]:
@@ -166,23 +75,24 @@ def _become(options: UnshareOptions, after: list[Act]) -> int:
     do(after)
     program = options.program
     try:
-        os.execvp(program[0], list(program))
+        os.execvpe(program[0], list(program), {} if options.clear_env else os.environ)
     except OSError as error:
         raise kernel_error("exec", program[0], error) from error
 
 
 def _fork(options: UnshareOptions, after: list[Act], files: Helper) -> int:
-    """Run the program in a child; a keyboard's signals are the child's business meanwhile."""
+    """Run the program in a child, whose business a keyboard's signals are meanwhile."""
     report, theirs = os.pipe()
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _CHILDS_SIGNALS)
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(report)
-        for number, action in before.items():
-            signal.signal(number, action)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         _live(options, after, parent, theirs)
     os.close(theirs)
+    before = _leave_signals(child if options.forward_signals else None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         # a pid namespace can be kept once it has a process (fs/nsfs, pidns_for_children_get)
         files.act()
@@ -200,6 +110,17 @@ def _fork(options: UnshareOptions, after: list[Act], files: Helper) -> int:
         raise decode(failure)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _leave_signals(child: int | None) -> dict[signal.Signals, Any]:
+    """Ignore the child's signals, or pass them on to it; returns what was done with them before."""
+
+    def forward(number: int, _frame: object) -> None:
+        if child is not None:
+            os.kill(child, number)
+
+    action = signal.SIG_IGN if child is None else forward
+    return {number: signal.signal(number, action) for number in _CHILDS_SIGNALS}
 
 
 def _live(options: UnshareOptions, after: list[Act], parent: int, report: int) -> None:
@@ -221,14 +142,31 @@ def _before(options: UnshareOptions) -> list[Act]:
     """What the process does that is asked, before it may fork."""
     names = [n.name for n in namespaces.TABLE if n.name in options.namespaces]
     acts: list[Act] = []
+    if options.owner is not None:
+        acts += _become_owner(*options.owner)
     if options.flags:
         what = f"unshare {', '.join(names)}"
         acts.append((what, lambda: linux.unshare(options.flags)))
+    if options.setgroups is not None and _needs_outside(options):
+        # once there is a map of groups it cannot be denied any more (user_namespaces(7))
+        acts.append(_write("/proc/self/setgroups", options.setgroups))
     for clock in _CLOCKS:
         offset: int | None = getattr(options, clock)
         if offset is not None:
             acts.append(_write("/proc/self/timens_offsets", f"{clock} {offset} 0"))
     return acts
+
+
+def _become_owner(uid: int, gid: int) -> Iterator[Act]:
+    """A user namespace belongs to whoever makes it (user_namespaces(7))."""
+    yield "setgroups none", lambda: os.setgroups([])
+    yield f"setgid {gid}", lambda: os.setresgid(gid, gid, gid)
+
+    def become() -> None:
+        os.setresuid(uid, uid, uid)
+        linux.prctl(linux.PR_SET_DUMPABLE, 1)  # else the files of /proc/self were root's
+
+    yield f"setuid {uid}", become
 
 
 def _after(options: UnshareOptions) -> list[Act]:
@@ -239,7 +177,12 @@ def _after(options: UnshareOptions) -> list[Act]:
         kind = mounts.PROPAGATIONS[options.propagation] | linux.MS_REC
         what = f"mount --make-r{options.propagation} /"
         acts.append((what, lambda: linux.mount(None, "/", None, kind)))
+    interpreter = options.load_interp
     if options.root is not None:
+        if interpreter is not None and _is_fixed(interpreter):
+            # it is one of the file system that is left here
+            acts += (_mount_binfmt(BINFMT), _register(BINFMT, interpreter))
+            interpreter = None
         root = options.root
         acts.append((f"chroot {root}", lambda: os.chroot(root)))
         acts.append(("cd /", lambda: os.chdir("/")))
@@ -248,6 +191,10 @@ def _after(options: UnshareOptions) -> list[Act]:
         acts.append((f"cd {wd}", lambda: os.chdir(wd)))
     if options.mount_proc is not None:
         acts += _mount_proc(options)
+    if options.mount_binfmt is not None:
+        acts.append(_mount_binfmt(options.mount_binfmt))
+        if interpreter is not None:
+            acts.append(_register(options.mount_binfmt, interpreter))
     acts += _become_user(options)
     if options.keep_caps:
         acts.append(("keep capabilities", _keep_capabilities))
@@ -256,16 +203,14 @@ def _after(options: UnshareOptions) -> list[Act]:
 
 def _map_itself(options: UnshareOptions) -> Iterator[Act]:
     """Maps of one own id, which the process may write itself; setgroups must be denied before."""
-    helped = _needs_outside(options)
-    setgroups = options.setgroups
-    if setgroups is None and options.groups and not helped:
-        setgroups = "deny"
+    if _needs_outside(options):
+        return
+    setgroups = options.setgroups or ("deny" if options.groups else None)
     if setgroups is not None:
         yield _write("/proc/self/setgroups", setgroups)
-    if not helped:
-        for name, ranges in (("uid_map", options.users), ("gid_map", options.groups)):
-            if ranges:
-                yield _write(f"/proc/self/{name}", _map_text(ranges))
+    for name, ranges in (("uid_map", options.users), ("gid_map", options.groups)):
+        if ranges:
+            yield _write(f"/proc/self/{name}", _map_text(ranges))
 
 
 def _map_text(ranges: tuple[IdRange, ...]) -> str:
@@ -274,18 +219,40 @@ def _map_text(ranges: tuple[IdRange, ...]) -> str:
 
 def _mount_proc(options: UnshareOptions) -> Iterator[Act]:
     place = options.mount_proc or "/proc"
-    if options.propagation == "unchanged":
-        # else the new proc would show on the host, too
-        private = linux.MS_PRIVATE | linux.MS_REC
-        yield (
-            f"mount --make-rprivate {place}",
-            lambda: linux.mount(None, place, None, private),
-        )
+    if options.propagation != "private":
+        # else the new proc could show on the host, too
+        yield f"mount --make-rprivate {place}, if it is a mount", lambda: _make_private(place)
+    yield _mount_kernels("proc", place)
+
+
+def _make_private(place: str) -> None:
+    try:
+        linux.mount(None, place, None, linux.MS_PRIVATE | linux.MS_REC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # nothing is mounted there
+            raise
+
+
+def _mount_kernels(fstype: str, place: str) -> Act:
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-    yield (
-        f"mount -t proc -o nosuid,nodev,noexec proc {place}",
-        lambda: linux.mount("proc", place, "proc", flags),
+    return (
+        f"mount -t {fstype} -o nosuid,nodev,noexec {fstype} {place}",
+        lambda: linux.mount(fstype, place, fstype, flags),
     )
+
+
+def _mount_binfmt(place: str) -> Act:
+    return _mount_kernels("binfmt_misc", place)
+
+
+def _register(place: str, line: str) -> Act:
+    """Written as it stands: it may hold bytes that are no text."""
+    return _write(f"{place}/register", line)
+
+
+def _is_fixed(line: str) -> bool:
+    """Whether the interpreter is opened now (flag F), and not when a program needs it."""
+    return "F" in line.rpartition(":")[2]
 
 
 def _become_user(options: UnshareOptions) -> Iterator[Act]:
@@ -317,7 +284,7 @@ def _write(path: str, text: str) -> Act:
     def act() -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, text.encode())
+            os.write(fd, os.fsencode(text))
         finally:
             os.close(fd)
 
@@ -325,7 +292,9 @@ def _write(path: str, text: str) -> Act:
 
 
 def _needs_outside(options: UnshareOptions) -> bool:
-    """Whether an id map is more than the caller's own id."""
+    """Whether an id map is more than the caller's own id, or the namespace somebody else's."""
+    if options.owner is not None and (options.users or options.groups):
+        return True
     return any(
         ranges and not (len(ranges) == 1 and ranges[0].count == 1 and ranges[0].outer == own)
         for ranges, own in ((options.users, os.geteuid()), (options.groups, os.getegid()))

@@ -42,6 +42,13 @@ def _one(name: str, value: str, text: str, short: str = "") -> Flag:
     return Flag(name=name, value=value, help=text, short=short)
 
 
+def _many(name: str, value: str, text: str) -> Flag:
+    return Flag(name=name, value=value, help=text, many=True)
+
+
+#: OUTER,INNER,COUNT is that of util-linux before 2.39, and still taken
+_RANGE: Final = "INNER:OUTER:COUNT, auto or subids (as --map-...), or all"
+
 GRAMMAR: Final = Grammar(
     "cgmgr unshare",
     (
@@ -65,9 +72,13 @@ GRAMMAR: Final = Grammar(
                 _one("map-group", "GROUP", "be in this group inside"),
                 Flag(name="map-root-user", short="r", help="be root inside"),
                 Flag(name="map-current-user", short="c", help="be oneself inside"),
-                Flag(name="map-auto", help="map the ranges of /etc/subuid and /etc/subgid"),
-                _one("map-users", "OUTER,INNER,COUNT", "map a range of users"),
-                _one("map-groups", "OUTER,INNER,COUNT", "map a range of groups"),
+                Flag(
+                    name="map-auto", help="map one's ranges of /etc/subuid and /etc/subgid to 0..."
+                ),
+                Flag(name="map-subids", help="map them to themselves"),
+                _many("map-users", "RANGE", f"map users; RANGE: {_RANGE}"),
+                _many("map-groups", "RANGE", "map groups"),
+                _one("owner", "UID:GID", "whom the user namespace belongs to"),
             ),
         ),
         Section(
@@ -86,6 +97,17 @@ GRAMMAR: Final = Grammar(
                     optional=True,
                     help="mount a new /proc first (implies --mount)",
                 ),
+                Flag(
+                    name="forward-signals",
+                    help="pass SIGINT and SIGTERM on to the child (implies --fork)",
+                ),
+                Flag(
+                    name="mount-binfmt",
+                    value="DIR",
+                    optional=True,
+                    help="mount a new binfmt_misc (implies --user, --mount; needs Linux 6.7)",
+                ),
+                _one("load-interp", "LINE", "register an interpreter there", "l"),
                 _one("propagation", "KIND", "slave, shared, private (default) or unchanged"),
                 _one("setgroups", "WORD", "allow or deny setgroups(2) in the user namespace"),
                 Flag(name="keep-caps", help="keep the capabilities of the user namespace"),
@@ -95,18 +117,23 @@ GRAMMAR: Final = Grammar(
                 _one("setgid", "GID", "its group in the namespace", "G"),
                 _one("monotonic", "SECONDS", "offset of the monotonic clock (needs --time)"),
                 _one("boottime", "SECONDS", "offset of the boot clock (needs --time)"),
+                Flag(name="clear-env", help="without the variables of the environment"),
                 Flag(name="dry-run", help="print what would be done (not util-linux's)"),
                 Flag(name="help", short="h", help="show this"),
             ),
         ),
     ),
+    {
+        "whitelist-env": "env -i NAME=VALUE... PROGRAM does the same",
+        **dict.fromkeys(("version", "V"), "cgmgr --version tells cgmgr's"),
+    },
 )
 
 USAGE: Final = """\
 Usage: cgmgr unshare [OPTION]... [PROGRAM [ARGUMENT]...]
 
 Run a program, by default $SHELL, in new namespaces.  The options are those of
-util-linux's unshare."""
+unshare of util-linux 2.42."""
 
 
 def command(words: list[str]) -> int:
@@ -131,20 +158,27 @@ def options(given: Given) -> UnshareOptions:
     from cgmgr.runtime.unshare import UnshareOptions
 
     users, groups = _maps(given)
-    made = [name for flag, name in NAMESPACES.items() if flag in given]
-    implied = [("user", bool(users or groups)), ("mount", "mount-proc" in given)]
-    made += [name for name, needed in implied if needed and name not in made]
+    proc, binfmt = _places(given)
+    implied = {
+        "user": bool(users or groups or binfmt is not None or "owner" in given),
+        "mount": proc is not None or binfmt is not None,
+    }
+    made = [name for flag, name in NAMESPACES.items() if flag in given or implied.get(name)]
     files = [(name, given.one(flag) or "") for flag, name in NAMESPACES.items() if given.one(flag)]
     texts = {"propagation": given.one("propagation") or "private"}
     return UnshareOptions(
         argv=tuple(given.rest),
         namespaces=tuple(made),
         files=tuple(files),
-        fork=given.on("fork") or "kill-child" in given,
+        fork=given.on("fork") or "kill-child" in given or given.on("forward-signals"),
+        forward_signals=given.on("forward-signals"),
         kill_child=_kill_child(given),
-        mount_proc=given.one("mount-proc"),
+        mount_proc=proc,
+        mount_binfmt=binfmt,
+        load_interp=given.one("load-interp"),
         users=users,
         groups=groups,
+        owner=_owner(given),
         setgroups=given.one("setgroups"),
         root=given.one("root"),
         wd=given.one("wd"),
@@ -153,8 +187,21 @@ def options(given: Given) -> UnshareOptions:
         keep_caps=given.on("keep-caps"),
         monotonic=_number(given, "monotonic", -(1 << 62), 1 << 62),
         boottime=_number(given, "boottime", -(1 << 62), 1 << 62),
+        clear_env=given.on("clear-env"),
         **texts,
     )
+
+
+def _places(given: Given) -> tuple[str | None, str | None]:
+    """Where proc and binfmt_misc are mounted; without a place the latter lies in a new /proc."""
+    proc, binfmt = given.one("mount-proc"), given.one("mount-binfmt")
+    if binfmt is None and "load-interp" in given:
+        binfmt = ""
+    if binfmt == "":
+        from cgmgr.runtime.unshare import BINFMT
+
+        return proc or "/proc", BINFMT
+    return proc, binfmt
 
 
 def _kill_child(given: Given) -> int | None:
@@ -170,29 +217,42 @@ def _number(given: Given, flag: str, least: int, most: int) -> int | None:
     return None if text is None else parse_int(text, f"--{flag}", least, most)
 
 
+def _owner(given: Given) -> tuple[int, int] | None:
+    text = given.one("owner")
+    if text is None:
+        return None
+    ids = [int(part) for part in text.split(":") if part.isascii() and part.isdigit()]
+    if text.count(":") != 1 or len(ids) != 2 or max(ids) > _MOST_ID:
+        raise UsageError(f"--owner {text!r}: write UID:GID", value=text)
+    return ids[0], ids[1]
+
+
 def _maps(given: Given) -> tuple[tuple[IdRange, ...], tuple[IdRange, ...]]:
     """The id maps of users and of groups."""
-    users = _own(given, "map-user", os.geteuid()) + _ranges(given, "map-users")
-    groups = _own(given, "map-group", os.getegid()) + _ranges(given, "map-groups")
-    if given.on("map-auto"):
-        users += _subordinate("/etc/subuid", users)
-        groups += _subordinate("/etc/subgid", groups)
-    return users, groups
+    return _map(given, "user", os.geteuid()), _map(given, "group", os.getegid())
 
 
-def _own(given: Given, flag: str, outer: int) -> tuple[IdRange, ...]:
-    """The caller's own id as another one inside: as root, as itself, or as named."""
-    from cgmgr.runtime.unshare import IdRange
+def _map(given: Given, kind: str, outer: int) -> tuple[IdRange, ...]:
+    """The map of users or of groups: ranges, which make room for the caller's own id."""
+    from cgmgr.runtime import idmaps
 
-    inner = None
-    if given.on("map-current-user"):
-        inner = outer
-    if given.on("map-root-user"):
-        inner = 0
+    words = given.all(f"map-{kind}s")
+    words += [word for word in ("auto", "subids") if given.on(f"map-{word}")]
+    ranges = tuple(one for word in words for one in _ranges(kind, word))
+    inner = _own(given, f"map-{kind}", outer)
+    if inner is None:
+        return ranges
+    return idmaps.beside(ranges, idmaps.IdRange(inner=inner, outer=outer))
+
+
+def _own(given: Given, flag: str, outer: int) -> int | None:
+    """What the caller's own id is inside: root's, itself, or as named."""
     text = given.one(flag)
     if text is not None:
-        inner = _id_of(flag, text)
-    return () if inner is None else (IdRange(inner=inner, outer=outer),)
+        return _id_of(flag, text)
+    if given.on("map-root-user"):
+        return 0
+    return outer if given.on("map-current-user") else None
 
 
 def _id_of(flag: str, text: str) -> int:
@@ -207,37 +267,42 @@ def _id_of(flag: str, text: str) -> int:
         raise UsageError(f"--{flag} {text!r}: there is no such name", value=text) from None
 
 
-def _ranges(given: Given, flag: str) -> tuple[IdRange, ...]:
-    from cgmgr.runtime.unshare import IdRange
+def _ranges(kind: str, word: str) -> tuple[IdRange, ...]:
+    """What one --map-users or --map-groups says."""
+    from cgmgr.runtime import idmaps
 
-    text = given.one(flag)
-    if text is None:
-        return ()
-    parts = text.split(",")
-    numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
-    if len(parts) != 3 or len(numbers) != 3 or max(numbers) > _MOST_ID or not numbers[2]:
-        raise UsageError(f"--{flag} {text!r}: write OUTER,INNER,COUNT", value=text)
-    return (IdRange(outer=numbers[0], inner=numbers[1], count=numbers[2]),)
+    if word == "all":
+        return idmaps.all_there_are(f"/proc/self/{kind[0]}id_map")
+    if word in ("auto", "subids"):
+        found = _subordinate(f"/etc/sub{kind[0]}id")
+        return (found if word == "auto" else found.replace(inner=found.outer),)
+    one = idmaps.parse_range(word)
+    if one is None:
+        raise UsageError(
+            f"--map-{kind}s {word!r}: write INNER:OUTER:COUNT, auto, subids or all", value=word
+        )
+    return (one,)
 
 
-def _subordinate(path: str, taken: tuple[IdRange, ...]) -> tuple[IdRange, ...]:
-    """The caller's range in subuid(5) or subgid(5), from 0 on inside, or after what is mapped."""
+def _subordinate(path: str) -> IdRange:
+    """The caller's first range in subuid(5) or subgid(5)."""
     import pwd
 
-    from cgmgr.runtime.unshare import IdRange
+    from cgmgr.runtime import idmaps
 
     uid = os.geteuid()
     names = [entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid]
     names.append(str(uid))
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            name, _, numbers = line.strip().partition(":")
-            start, _, count = numbers.partition(":")
-            if name in names and start.isdigit() and count.isdigit() and int(count):
-                first = max((one.inner + one.count for one in taken), default=0)
-                return (IdRange(inner=first, outer=int(start), count=int(count)),)
-    raise UsageError(
-        f"--map-auto: {path} has no line for {names[0]}",
-        path=path,
-        hint=f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {names[0]}",
-    )
+    reason, number = f"it has no line for {names[0]}", None
+    try:
+        found = idmaps.subordinate(path, names)
+    except OSError as error:
+        found, reason, number = None, (error.strerror or "").lower(), error.errno
+    if found is None:
+        raise UsageError(
+            f"map {path}: {reason}",
+            path=path,
+            errno=number,
+            hint=f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {names[0]}",
+        )
+    return found

@@ -23,6 +23,10 @@ EXCLUDED: list[tuple[str, dict[str, Any]]] = [
     ("--map-", {"users": (MYSELF,)}),
     ("--mount-proc", {"mount_proc": "/proc"}),
     ("--kill-child", {"kill_child": 9}),
+    ("--forward-signals", {"forward_signals": True}),
+    ("--owner", {"owner": (1, 1)}),
+    ("--mount-binfmt", {"mount_binfmt": "/x"}),
+    ("--load-interp", {"load_interp": ":x:E::x::/x:"}),
     ("--pid=FILE", {"namespaces": ("pid",), "files": (("pid", "/x"),)}),
 ]
 
@@ -83,8 +87,52 @@ def test_mounts_that_are_to_be_seen_outside() -> None:
 
     assert said == [
         "unshare mount",
-        "mount --make-rprivate /p",
+        "mount --make-rprivate /p, if it is a mount",
         "mount -t proc -o nosuid,nodev,noexec proc /p",
+        "exec true",
+    ]
+
+
+@pytest.mark.parametrize("flags", ["", "F"])
+def test_an_interpreter_is_registered_where_it_is_found(flags: str) -> None:
+    said = unshare.describe(
+        UnshareOptions(
+            argv=("true",),
+            namespaces=("user", "mount"),
+            propagation="unchanged",
+            root="/new",
+            mount_binfmt="/binfmt",
+            load_interp=f":x:E::x::/x:{flags}",
+        )
+    )
+
+    mount = "mount -t binfmt_misc -o nosuid,nodev,noexec binfmt_misc"
+    register = f"write ':x:E::x::/x:{flags}' >"
+    before = [f"{mount} {unshare.BINFMT}", f"{register} {unshare.BINFMT}/register"]
+    assert said == [
+        "unshare user, mount",
+        *(before if flags else []),
+        "chroot /new",
+        "cd /",
+        f"{mount} /binfmt",
+        *([] if flags else [f"{register} /binfmt/register"]),
+        "exec true",
+    ]
+
+
+def test_the_owner_comes_first_and_setgroups_before_the_maps() -> None:
+    one = (IdRange(inner=0, outer=5),)
+    fields: dict[str, Any] = {"users": one, "groups": one, "setgroups": "deny", "owner": (5, 6)}
+    said = unshare.describe(UnshareOptions(argv=("true",), namespaces=("user",), **fields))
+
+    assert said == [
+        "setgroups none",
+        "setgid 6",
+        "setuid 5",
+        "unshare user",
+        "write 'deny' > /proc/self/setgroups",
+        f"write '0 5 1' > /proc/{os.getpid()}/uid_map",
+        f"write '0 5 1' > /proc/{os.getpid()}/gid_map",
         "exec true",
     ]
 
