@@ -24,19 +24,20 @@ from cgmgr.errors import (
     NoSuchGroup,
 )
 from cgmgr.plan import Enable, EnsureParent, MakeGroup, Plan, Step, Target, Write
-from cgmgr.record import Record
 from cgmgr.resources import Resources
 
+from .best_effort import holdable
 from .look import THREADED, Look, switched
+from .raw import check
 from .steps import Attach, Evacuate, RemoveGroup, SetFrozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cgmgr.controllers.base import Controller
     from cgmgr.errors import CgmgrError
     from cgmgr.host import Hierarchy, Host
+    from cgmgr.resources import Raw
 
 
 class Cgroupfs:
@@ -195,49 +196,23 @@ class Cgroupfs:
                 refused += reasons
             for row in CONTROLLERS[name].rows(resources, scene):
                 steps.append(_step(target, row, scene, request))
-        if request.resources.unified:
-            steps += self._raw(request, observed)
-        return Plan(steps=tuple(steps), refused=tuple(refused))
-
-    def _raw(self, request: Request, observed: Observed) -> Iterator[Step]:
-        if self.host.v2 is None:
-            raise HostError(
-                "raw cgroup2 files cannot be set: no cgroup2 hierarchy is mounted",
-                operation="set unified",
-                value=", ".join(raw.file for raw in request.resources.unified),
-                hint="use the typed settings, which v1 has too",
+        raw: list[Raw] = []
+        for file in request.resources.unified:
+            try:
+                check(file, self.host)
+                raw.append(file)
+            except HostError as error:
+                if not request.best_effort:
+                    raise
+                refused.append(error)
+        if raw and self.host.v2 is not None:
+            target = Target(group=observed.group, key=self.host.v2.key)
+            scene = Scene(
+                version=2, new=not observed.here, files=observed.raw, where=observed.group
             )
-        target = Target(group=observed.group, key=self.host.v2.key)
-        scene = Scene(version=2, new=not observed.here, files=observed.raw, where=observed.group)
-        for row in raw_rows(request.resources, scene):
-            yield Write(target=target, row=row, optional=request.best_effort)
-
-
-def holdable(
-    controller: Controller, resources: Resources, scene: Scene
-) -> tuple[Resources, list[HostError]]:
-    """The request without what this host cannot hold, each setting tried alone, and why not."""
-    held = Resources()
-    refused: list[HostError] = []
-    for single in _singles(resources):
-        try:
-            controller.rows(single, scene)
-        except HostError as error:
-            refused.append(error)
-        else:
-            held = held.merge(single)
-    return held, refused
-
-
-def _singles(resources: Resources) -> Iterator[Resources]:
-    """Requests for one setting each, which together are the whole."""
-    for field, value in resources.set_fields().items():
-        if not isinstance(value, Record):
-            yield Resources().replace(**{field: value})
-            continue
-        for part in value.set_fields():
-            rest = {name: default for name, default in value.__defaults__.items() if name != part}
-            yield Resources().replace(**{field: value.replace(**rest)})
+            for row in raw_rows(Resources(unified=tuple(raw)), scene):
+                steps.append(Write(target=target, row=row, optional=request.best_effort))
+        return Plan(steps=tuple(steps), refused=tuple(refused))
 
 
 def _step(target: Target, row: Row, scene: Scene, request: Request) -> Step:

@@ -1,6 +1,7 @@
 """What the controllers share: limits as text, files that a kernel may lack, refusals.
 
-Law: pure, and nothing here knows a single file.
+Law: pure, and nothing here knows a single file.  A complaint names the setting by its word
+(`cgmgr.resources.words`), which is what was asked, not by the file or the model's field.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def lacks(scene: Scene, file: str) -> bool:
     return scene.files.get(file, "") is None
 
 
-def where_there(row: Row, scene: Scene, why: str, *, neutral: bool) -> list[Row]:
-    """A row for a file that some kernels lack.
+def where_there(word: str, row: Row, scene: Scene, why: str, *, neutral: bool) -> list[Row]:
+    """A row for a file that some kernels lack; `word` is the setting that it holds.
 
     `neutral` says that the value is what such a kernel does anyway: then there is nothing to write.
     Else it is `ControllerUnavailable`, with `why` as the reason.
@@ -43,21 +44,21 @@ def where_there(row: Row, scene: Scene, why: str, *, neutral: bool) -> list[Row]
     if lacks(scene, row.file):
         if neutral:
             return []
-        raise unheld(row.controller, row.file, row.value, scene, why)
+        raise unheld(row.controller, word, row.value, scene, f"{why} ({row.file})")
     if scene.new and neutral:
         return [row.replace(alternative=Alternative(errno=errno.ENOENT, why=why))]
     return [row]
 
 
 def unheld(
-    controller: str, setting: str, value: object, scene: Scene, why: str, hint: str | None = None
+    controller: str, word: str, value: object, scene: Scene, why: str, hint: str | None = None
 ) -> ControllerUnavailable:
     """A setting that this version of the hierarchy, or this kernel, cannot hold."""
     return ControllerUnavailable(
-        f"{setting} cannot be held here: {why}",
+        f"{word} cannot be held here: {why}",
         controller=controller,
         missing_at=scene.where or None,
-        operation=f"set {setting}",
+        operation=f"set {word}",
         path=scene.where or None,
         value=str(value),
         hint=hint,
@@ -65,12 +66,12 @@ def unheld(
 
 
 def unfit(
-    setting: str, value: object, scene: Scene, why: str, hint: str | None = None
+    word: str, value: object, scene: Scene, why: str, hint: str | None = None
 ) -> RequestError:
     """A value that this host cannot hold."""
     return RequestError(
-        f"{setting} cannot be {value}: {why}",
-        operation=f"set {setting}",
+        f"{word} cannot be {value}: {why}",
+        operation=f"set {word}",
         path=scene.where or None,
         value=str(value),
         hint=hint,

@@ -48,6 +48,7 @@ FILES = {
 #: the file of the weight, and what a new group has in it
 WEIGHTS = {1: (SHARES, "1024"), 2: (WEIGHT, "100")}
 BURSTS = {1: BURST, 2: BURST_V2}
+RT_WORDS = {RT_PERIOD: "cpu_rt_period", RT_RUNTIME: "cpu_rt_runtime"}
 WHY_LACKING = {
     IDLE: "idle groups need Linux 5.15",
     "burst": "burst needs Linux 5.14",
@@ -137,11 +138,19 @@ def _weight(cpu: Cpu, scene: Scene) -> list[Row]:
             # changes nothing; undone after idle is, it brings the weight back
             planned.append(Row(controller=NAME, file=file, value=str(held)))
         planned += where_there(
-            Row(controller=NAME, file=IDLE, value="1"), scene, WHY_LACKING[IDLE], neutral=False
+            "cpu_idle",
+            Row(controller=NAME, file=IDLE, value="1"),
+            scene,
+            WHY_LACKING[IDLE],
+            neutral=False,
         )
     elif cpu.idle is not None or (cpu.weight is not None and idle_now):
         planned += where_there(
-            Row(controller=NAME, file=IDLE, value="0"), scene, WHY_LACKING[IDLE], neutral=True
+            "cpu_idle",
+            Row(controller=NAME, file=IDLE, value="0"),
+            scene,
+            WHY_LACKING[IDLE],
+            neutral=True,
         )
     if cpu.weight is not None:
         shares = cpu.shares or weight_to_shares(cpu.weight)
@@ -163,7 +172,9 @@ def _bandwidth_v1(cpu: Cpu, scene: Scene) -> list[Row]:
         planned.append(Row(controller=NAME, file=PERIOD, value=str(cpu.period_us)))
     if cpu.quota_us is not None:
         row = Row(controller=NAME, file=QUOTA, value=limit(cpu.quota_us, 1))
-        planned += where_there(row, scene, WHY_LACKING["quota"], neutral=cpu.quota_us is MAX)
+        planned += where_there(
+            "cpu_quota", row, scene, WHY_LACKING["quota"], neutral=cpu.quota_us is MAX
+        )
     if len(planned) == 2 and _quota_first(was, will):
         planned.reverse()
     if len(planned) == 2 and scene.children and _dips(was, will):
@@ -207,7 +218,9 @@ def _bandwidth_v2(cpu: Cpu, scene: Scene) -> list[Row]:
         if cpu.period_us is not None:
             value += f" {cpu.period_us}"
         row = Row(controller=NAME, file=MAX_V2, value=value, compare="first")
-        planned += where_there(row, scene, WHY_LACKING["quota"], neutral=value == "max")
+        planned += where_there(
+            "cpu_quota", row, scene, WHY_LACKING["quota"], neutral=value == "max"
+        )
     return _with_burst(planned, cpu, was, scene)
 
 
@@ -218,9 +231,23 @@ def _asked(cpu: Cpu, was: Bandwidth, scene: Scene) -> Bandwidth:
     if isinstance(will.quota_us, int) and will.burst_us > will.quota_us:
         if cpu.burst_us is None:
             why = f"the burst is {will.burst_us}, and no more than the quota is possible"
-            raise unfit("cpu.quota_us", will.quota_us, scene, why, hint="set cpu.burst_us too")
-        raise unfit("cpu.burst_us", will.burst_us, scene, f"the quota is {will.quota_us}")
+            hint = f"cpu_burst={will.quota_us}"
+            raise unfit("cpu_quota", will.quota_us, scene, why, hint=hint)
+        raise unfit("cpu_burst", will.burst_us, scene, f"the quota is {will.quota_us}")
+    _check_cpus(will, was, scene)
     return will
+
+
+def _check_cpus(will: Bandwidth, was: Bandwidth, scene: Scene) -> None:
+    """More CPUs than there are is a mistake that the kernel would take.  What is there already is
+    none of this request."""
+    there = len(scene.facts.cpus)
+    held = (will.quota_us, will.period_us) == (was.quota_us, was.period_us)
+    if held or not there or isinstance(will.quota_us, Max):
+        return
+    if will.quota_us > will.period_us * there:
+        cpus = f"{will.quota_us / will.period_us:g}"
+        raise unfit("cpus", cpus, scene, f"this machine has {there}", hint=f"cpus={there}")
 
 
 def _with_burst(planned: list[Row], cpu: Cpu, was: Bandwidth, scene: Scene) -> list[Row]:
@@ -228,6 +255,7 @@ def _with_burst(planned: list[Row], cpu: Cpu, was: Bandwidth, scene: Scene) -> l
     if cpu.burst_us is None:
         return planned
     burst = where_there(
+        "cpu_burst",
         Row(controller=NAME, file=BURSTS[scene.version], value=str(cpu.burst_us)),
         scene,
         WHY_LACKING["burst"],
@@ -243,18 +271,20 @@ def _realtime(cpu: Cpu, scene: Scene) -> list[Row]:
     if runtime is None and period is None:
         return []
     if scene.version == 2:
-        file, value = (RT_PERIOD, period) if runtime is None else (RT_RUNTIME, runtime)
-        raise unheld(NAME, file, value, scene, "cgroup v2 has no realtime groups")
+        word = "cpu_rt_period" if runtime is None else "cpu_rt_runtime"
+        asked = period if runtime is None else runtime
+        raise unheld(NAME, word, asked, scene, "cgroup v2 has no realtime groups")
     period_then = int(scene.files.get(RT_PERIOD) or 1_000_000)
     runtime_then = int(scene.files.get(RT_RUNTIME) or 0)
     least = runtime if runtime is not None else runtime_then
-    if isinstance(least, int) and least > (period or period_then):
-        raise unfit(RT_RUNTIME, least, scene, f"the period is {period or period_then}")
     planned: list[Row] = []
     for file, value in ((RT_PERIOD, period), (RT_RUNTIME, runtime)):
         if value is not None:
             row = Row(controller=NAME, file=file, value=limit(value, 1))
-            planned += where_there(row, scene, WHY_LACKING["realtime"], neutral=False)
+            why = WHY_LACKING["realtime"]
+            planned += where_there(RT_WORDS[file], row, scene, why, neutral=False)
+    if isinstance(least, int) and least > (period or period_then):
+        raise unfit("cpu_rt_runtime", least, scene, f"the period is {period or period_then}")
     if period is not None and period < period_then:
         planned.reverse()
     return planned

@@ -46,6 +46,7 @@ EFFECTIVE = {
     2: {CPUS: "cpuset.cpus.effective", MEMS: "cpuset.mems.effective"},
 }
 INHERITED = (*FILES[1], *FILES[2])
+WORDS = {CPUS: "cpuset", MEMS: "mems"}
 THINGS = {CPUS: "CPUs", MEMS: "memory nodes"}
 
 
@@ -83,7 +84,7 @@ def explain(error: CgmgrError, row: Row, _read: Read) -> CgmgrError:
             path=busy.path,
             value=busy.value,
             errno=errno.EBUSY,
-            hint="shrink the groups below first",
+            hint=f"grep -r . --include={row.file} {(error.path or '').rpartition('/')[0]}",
         )
     if error.errno == errno.EACCES and row.file in THINGS:
         return because(error, f"the group above has not all these {THINGS[row.file]}")
@@ -122,17 +123,17 @@ def _check(file: str, ids: tuple[int, ...], scene: Scene) -> None:
     asked = format_id_list(ids)
     if machine and not set(ids) <= set(machine):
         have = format_id_list(machine)
-        raise unfit(file, asked, scene, f"this machine has {THINGS[file]} {have}")
+        raise unfit(WORDS[file], asked, scene, f"this machine has {THINGS[file]} {have}")
     above = _above(file, scene)
     if above and not set(ids) <= set(above):
         where = scene.where.rpartition("/")[0] or "the group above"
         have = format_id_list(above)
         raise unfit(
-            file,
+            WORDS[file],
             asked,
             scene,
             f"{where} has only {THINGS[file]} {have}",
-            hint=f"echo {asked} > {where}/{file}",
+            hint=f"echo {format_id_list((*above, *ids))} > {where}/{file}",
         )
 
 
@@ -143,7 +144,7 @@ def _partition(kind: str, scene: Scene) -> list[Row]:
             return []
         raise unheld(
             NAME,
-            "cpuset.partition",
+            "cpuset_partition",
             kind,
             scene,
             "cgroup v1 has no partitions, only the nearest to one, cpuset.cpu_exclusive",
@@ -153,4 +154,4 @@ def _partition(kind: str, scene: Scene) -> list[Row]:
     held = (scene.files.get(PARTITION) or "").split()
     undo = held[0] if held else None
     row = Row(controller=NAME, file=PARTITION, value=kind, undo=undo)
-    return where_there(row, scene, "partitions need Linux 5.0", neutral=neutral)
+    return where_there("cpuset_partition", row, scene, "partitions need Linux 5.0", neutral=neutral)

@@ -161,10 +161,10 @@ def _without(table: Table, rule: DeviceRule) -> Table:
             verb, other = ("allow", "denied") if rule.allow else ("deny", "allowed")
             raise RequestError(
                 f"devices: {verb} {rule} would make a hole in what is {other} by "
-                f"{_rule(held, letters, not rule.allow)}, which cgroup v1 cannot hold",
+                f"{_rule(held, letters, not rule.allow)}, which cgroup v1 cannot hold: "
+                "name the devices one by one instead of by *",
                 operation="set devices",
                 value=str(rule),
-                hint="name the devices one by one instead of by *",
             )
         if letters:
             exceptions[held] = letters

@@ -135,7 +135,7 @@ def _has_children(where: str) -> GroupBusy:
         path=where,
         value=str(EVERYTHING),
         errno=errno.EINVAL,
-        hint="remove the groups below first",
+        hint=f"find {where} -mindepth 1 -type d",
     )
 
 

@@ -51,7 +51,7 @@ def rows(resources: Resources, scene: Scene) -> list[Row]:
         sizes = scene.facts.hugepage_sizes
         if entry.size not in sizes:
             have = ", ".join(sizes) or "none"
-            raise unfit("hugetlb size", entry.size, scene, f"the sizes here are {have}")
+            raise unfit("hugetlb", entry.size, scene, f"the sizes here are {have}")
         for kind, value in (("", entry.max_bytes), ("rsvd.", entry.rsvd_max_bytes)):
             if value is not None:
                 planned += _limit(f"hugetlb.{entry.size}.{kind}", entry.size, value, scene)
@@ -94,7 +94,7 @@ def _limit(base: str, size: str, value: int | Max, scene: Scene) -> list[Row]:
         compare=f"bytes/{parse_bytes(size)}",
     )
     why = f"{base}* needs Linux 5.7" if "rsvd" in base else "no such file"
-    return where_there(row, scene, why, neutral=isinstance(value, Max))
+    return where_there(f"hugetlb of {size}", row, scene, why, neutral=isinstance(value, Max))
 
 
 def _size_v1(read: Reader, size: str, used: int) -> HugetlbSizeStats:

@@ -114,7 +114,7 @@ def _weight(weight: int, scene: Scene) -> list[Row]:
     there = [row for file, row in rows.items() if not lacks(scene, file)]
     if not there:
         why = f"this kernel has neither {bfq} nor {other}"
-        raise unheld(NAME, "io.weight", weight, scene, why, BFQ_HINT)
+        raise unheld(NAME, "io_weight", weight, scene, why, BFQ_HINT)
     return there
 
 
@@ -140,7 +140,7 @@ def _device_weight(device: IoDevice, weight: int, disk: BlockDevice | None, scen
         )
     if lacks(scene, first) and lacks(scene, second):
         why = f"this kernel has neither {bfq} nor {other}"
-        raise unheld(NAME, f"io.weight of {device.device}", weight, scene, why, BFQ_HINT)
+        raise unheld(NAME, f"io_device_weight of {device.device}", weight, scene, why, BFQ_HINT)
     return rows[second if lacks(scene, first) else first]
 
 
@@ -152,7 +152,7 @@ def _rates(device: IoDevice, scene: Scene) -> list[Row]:
             continue
         if name.endswith("iops") and isinstance(value, int) and value > IOPS_MOST:
             why = f"the kernel counts operations up to {IOPS_MOST}"
-            raise unfit(f"io.{name} of {device.device}", value, scene, why)
+            raise unfit(f"io_{name} of {device.device}", value, scene, why)
         if scene.version == 2:
             planned.append(_pair(LIMITS, device.device, name, limit(value, 2), "max", scene))
         else:
@@ -172,7 +172,7 @@ def _latency(device: str, latency_us: int, scene: Scene) -> list[Row]:
             if scene.version == 1
             else "this kernel was built without CONFIG_BLK_CGROUP_IOLATENCY"
         )
-        raise unheld(NAME, f"io.latency of {device}", latency_us, scene, why)
+        raise unheld(NAME, f"io_latency of {device}", latency_us, scene, why)
     row = _pair(LATENCY, device, "target", str(latency_us), "0", scene)
     if scene.new and latency_us == 0:
         why = "a kernel without CONFIG_BLK_CGROUP_IOLATENCY has no targets"

@@ -57,12 +57,15 @@ NO_SWAP_ACCOUNTING = "the kernel does not count swap by group"
 SWAP_HINT = "add swapaccount=1 to the kernel's command line"
 RECLAIMED = "what the kernel reclaims, or kills, to get below it"
 
-#: settings that v1 has not: what each means when it is not there, and why not
-V2_ONLY = {
-    "high_bytes": (MAX, "cgroup v1 cannot throttle, only limit: set max"),
-    "low_bytes": (0, "cgroup v1 protects no memory from reclaim; the soft limit is the nearest"),
-    "min_bytes": (0, "cgroup v1 protects no memory from reclaim; the soft limit is the nearest"),
-    "oom_group": (False, "cgroup v1 kills one process at a time"),
+UNPROTECTED = (
+    "cgroup v1 protects no memory from reclaim; its soft limit, memory_soft, is the nearest"
+)
+#: words that v1 has not: the field, what it means when it is not there, why not, the nearest word
+V2_ONLY: dict[str, tuple[str, object, str, str]] = {
+    "memory_high": ("high_bytes", MAX, "cgroup v1 cannot throttle, only limit: memory", "memory"),
+    "memory_low": ("low_bytes", 0, UNPROTECTED, "memory_soft"),
+    "memory_min": ("min_bytes", 0, UNPROTECTED, "memory_soft"),
+    "oom_group": ("oom_group", False, "cgroup v1 kills one process at a time", ""),
 }
 
 
@@ -76,11 +79,11 @@ def observe(version: int, _facts: Facts = NO_FACTS) -> tuple[str, ...]:
 
 def rows(resources: Resources, scene: Scene) -> list[Row]:
     page = scene.facts.page_size
-    for name in ("max_bytes", "high_bytes"):
-        value = getattr(resources.memory, name)
+    for word, field in (("memory", "max_bytes"), ("memory_high", "high_bytes")):
+        value = getattr(resources.memory, field)
         if isinstance(value, int) and value < page:
             # the kernel would cut it down to nothing, and kill everything there is
-            raise unfit(f"memory.{name}", value, scene, f"one page, {page} bytes, is the least")
+            raise unfit(word, value, scene, f"one page, {page} bytes, is the least")
     return (_rows_v1 if scene.version == 1 else _rows_v2)(resources.memory, scene)
 
 
@@ -88,7 +91,8 @@ def explain(error: CgmgrError, row: Row, read: Read) -> CgmgrError:
     """EBUSY of v1's limits: the kernel could not reclaim enough."""
     if error.errno == errno.EBUSY and row.file in (LIMIT, MEMSW):
         used = int(read(USAGE if row.file == LIMIT else MEMSW_USAGE) or 0)
-        return _below_usage(row.file, int(row.value), used, error.path)
+        word = "memory" if row.file == LIMIT else "swap"
+        return _below_usage(word, int(row.value), used, error.path)
     if error.errno == errno.EINVAL and row.file == SWAPPINESS and int(row.value) > 100:
         return because(error, "kernels before 5.15 take at most 100")
     return error
@@ -98,10 +102,10 @@ stats = memory_stats.stats
 
 
 def _rows_v1(memory: Memory, scene: Scene) -> list[Row]:
-    for name, (neutral, why) in V2_ONLY.items():
-        value = getattr(memory, name)
+    for word, (field, neutral, why, nearest) in V2_ONLY.items():
+        value = getattr(memory, field)
         if value is not None and value != neutral:
-            raise unheld(NAME, f"memory.{name}", value, scene, why)
+            raise unheld(NAME, word, value, scene, why, _instead(nearest, value))
     planned: list[Row] = []
     if memory.soft_limit_bytes is not None:
         planned.append(_limit(SOFT, memory.soft_limit_bytes, 1))
@@ -121,6 +125,12 @@ def _rows_v1(memory: Memory, scene: Scene) -> list[Row]:
             )
         )
     return planned
+
+
+def _instead(word: str, size: int | Max) -> str | None:
+    from cgmgr.resources.forms import spell_bytes
+
+    return f"{word}={spell_bytes(size)}" if word else None
 
 
 def _limits_v1(memory: Memory, scene: Scene) -> list[Row]:
@@ -153,15 +163,13 @@ def _memsw(
         swap = 0 if isinstance(limit_was, Max) else memsw_was - limit_was
         return MAX if isinstance(will_be, Max) else will_be + swap
     memsw = swap_to_memory_swap(will_be, swap)
-    if memsw is None:
-        raise unfit(
-            "memory.swap_bytes",
-            swap,
-            scene,
-            "cgroup v1 limits memory and swap together, and memory has no limit",
-            hint="set memory.max_bytes too",
-        )
-    return memsw
+    if memsw is not None:
+        return memsw
+    if isinstance(will_be, Max):
+        why = "cgroup v1 limits memory and swap together, and memory has no limit"
+        raise unfit("swap", swap, scene, why, hint="memory=1G")
+    why = f"with as much swap, {swap}, it is more than cgroup v1 counts; max is no limit"
+    raise unfit("memory", will_be, scene, why, hint="memory=max swap=max")
 
 
 def _row_of_memsw(memsw: int | Max, scene: Scene) -> list[Row]:
@@ -169,30 +177,30 @@ def _row_of_memsw(memsw: int | Max, scene: Scene) -> list[Row]:
     missing = lacks(scene, MEMSW) or (scene.new and scene.parent.get(MEMSW, "") is None)
     if not isinstance(memsw, Max):
         if missing:
-            raise unheld(NAME, "memory.swap_bytes", memsw, scene, NO_SWAP_ACCOUNTING, SWAP_HINT)
+            raise unheld(NAME, "swap", memsw, scene, NO_SWAP_ACCOUNTING, SWAP_HINT)
         return [row]
-    return [] if missing else where_there(row, scene, NO_SWAP_ACCOUNTING, neutral=True)
+    return [] if missing else where_there("swap", row, scene, NO_SWAP_ACCOUNTING, neutral=True)
 
 
 def _rows_v2(memory: Memory, scene: Scene) -> list[Row]:
     if memory.swappiness is not None:
         raise unheld(
             NAME,
-            "memory.swappiness",
+            "swappiness",
             memory.swappiness,
             scene,
             "cgroup v2 has no swappiness by group; limit swap instead, or set it for the host",
             hint=f"sysctl vm.swappiness={memory.swappiness}",
         )
     if memory.oom_kill_disable:
-        why = "cgroup v2 cannot switch the OOM killer off; memory.high throttles instead"
-        raise unheld(NAME, "memory.oom_kill_disable", 1, scene, why)
+        why = "cgroup v2 cannot switch the OOM killer off; memory_high throttles instead"
+        raise unheld(NAME, "oom_kill_disable", 1, scene, why)
     low = memory.low_bytes if memory.low_bytes is not None else memory.soft_limit_bytes
     planned: list[Row] = []
     if memory.oom_group is not None:
         row = Row(controller=NAME, file=OOM_GROUP, value=flag(memory.oom_group))
         why = "killing whole groups needs Linux 4.19"
-        planned += where_there(row, scene, why, neutral=not memory.oom_group)
+        planned += where_there("oom_group", row, scene, why, neutral=not memory.oom_group)
     for file, value in ((MIN, memory.min_bytes), (LOW, low), (HIGH, memory.high_bytes)):
         if value is not None:
             planned.append(_shrinking(_limit(file, value, 2), value, scene))
@@ -207,8 +215,8 @@ def _rows_v2(memory: Memory, scene: Scene) -> list[Row]:
 def _swap_v2(swap: int | Max, scene: Scene) -> list[Row]:
     row = _limit(SWAP, swap, 2)
     if lacks(scene, SWAP) and not isinstance(swap, Max):
-        raise unheld(NAME, SWAP, swap, scene, NO_SWAP_ACCOUNTING, SWAP_HINT)
-    return where_there(row, scene, NO_SWAP_ACCOUNTING, neutral=isinstance(swap, Max))
+        raise unheld(NAME, "swap", swap, scene, NO_SWAP_ACCOUNTING, SWAP_HINT)
+    return where_there("swap", row, scene, NO_SWAP_ACCOUNTING, neutral=isinstance(swap, Max))
 
 
 def _shrinking(row: Row, value: int | Max, scene: Scene) -> Row:
@@ -224,15 +232,15 @@ def _check_usage(row: Row, value: int | Max, scene: Scene) -> Row:
     anything is written.  By nature it can still rise until the limit is there."""
     used = int(scene.files.get(CURRENT) or 0)
     if row.irreversible and isinstance(value, int) and value < used:
-        raise _below_usage(MAX_V2, value, used, scene.where or None)
+        raise _below_usage("memory", value, used, scene.where or None)
     return row
 
 
-def _below_usage(file: str, value: int, used: int, path: str | None) -> LimitBelowUsage:
+def _below_usage(word: str, value: int, used: int, path: str | None) -> LimitBelowUsage:
     return LimitBelowUsage(
-        f"{file} cannot be {format_bytes(value)}: {format_bytes(used)} are in use",
+        f"{word} cannot be {format_bytes(value)}: {format_bytes(used)} are in use",
         used=used,
-        operation=f"set {file}",
+        operation=f"set {word}",
         path=path,
         value=str(value),
         errno=errno.EBUSY,

@@ -27,6 +27,8 @@ V1 = "misc"
 ON_V2 = True
 IMPLICIT_ON_V2 = False
 
+#: only the root has the file, of whichever hierarchy holds the controller
+CAPACITY = "cat $(find /sys/fs/cgroup -maxdepth 2 -name misc.capacity)"
 LIMITS = "misc.max"
 CAPACITY = "misc.capacity"  # in the root only
 INHERITED = (LIMITS, CAPACITY)
@@ -47,9 +49,7 @@ def rows(resources: Resources, scene: Scene) -> list[Row]:
 def explain(error: CgmgrError, _row: Row, _read: Read) -> CgmgrError:
     """EINVAL: the host has not this resource."""
     if error.errno == errno.EINVAL:
-        return because(
-            error, "has this host that resource?", hint="cat /sys/fs/cgroup/misc.capacity"
-        )
+        return because(error, "has this host that resource?", hint=CAPACITY)
     return error
 
 
@@ -80,7 +80,7 @@ def _row(key: str, most: int | Max, scene: Scene) -> Row:
         listed = scene.parent.get(LIMITS) if scene.new else scene.files.get(LIMITS)
     if listed is not None and keyed_line(listed, key) is None:
         have = ", ".join(parse.keyed_limits(listed)) or "none"
-        raise unfit("misc resource", key, scene, f"the resources here are: {have}")
+        raise unfit("misc", key, scene, f"the resources here are: {have}")
     was = keyed_line(scene.files.get(LIMITS), key)
     return Row(
         controller=NAME,

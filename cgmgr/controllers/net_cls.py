@@ -38,7 +38,7 @@ def rows(resources: Resources, scene: Scene) -> list[Row]:
     if scene.version == 2:
         raise unheld(
             NAME,
-            CLASSID,
+            "net_classid",
             f"{classid:#x}",
             scene,
             "cgroup v2 has no net_cls; match the group's path instead",

@@ -41,7 +41,7 @@ def rows(resources: Resources, scene: Scene) -> list[Row]:
             return []  # 0 is the kernel's own, which v2 has anyway
         raise unheld(
             NAME,
-            MAP,
+            "net_prio",
             f"{asked.interface} {asked.priority}",
             scene,
             "cgroup v2 has no net_prio; set the priority where the group's path matches",
@@ -64,7 +64,9 @@ def stats(read: Reader, version: int, _facts: Facts) -> NetPrioStats | None:
 def _row(entry: NetPrio, scene: Scene) -> Row:
     known = scene.facts.interfaces
     if known and entry.interface not in known:
-        raise unfit(MAP, entry.interface, scene, f"the interfaces here are {', '.join(known)}")
+        raise unfit(
+            "net_prio", entry.interface, scene, f"the interfaces here are {', '.join(known)}"
+        )
     was = keyed_line(scene.files.get(MAP), entry.interface)
     return Row(
         controller=NAME,

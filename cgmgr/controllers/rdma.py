@@ -78,7 +78,7 @@ def _row(entry: RdmaLimit, scene: Scene) -> Row:
     if listed is not None and keyed_line(listed, entry.device) is None:
         have = ", ".join(parse.nested_keyed(listed)) or "none"
         raise unfit(
-            "rdma device",
+            "rdma",
             entry.device,
             scene,
             f"the rdma devices here are: {have}",

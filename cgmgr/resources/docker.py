@@ -25,10 +25,11 @@ from cgmgr.units import (
 
 from . import formulas
 from .devices import DEFAULT_RULES, block_number, parse_rule
+from .flags import OURS, dashed, in_flags
 from .forms import spell_bytes
 from .merge import missing
 from .model import Cpu, Cpuset, Io, IoDevice, Memory, Pids, Resources
-from .words import resources_of, words_of
+from .words import in_words, resources_of, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,17 +51,6 @@ THROTTLES: Final = {
     "device_read_iops": "riops",
     "device_write_iops": "wiops",
 }
-#: flag -> word that reads it
-OURS: Final = {
-    "swap": "swap",
-    "net_classid": "net_classid",
-    "net_prio": "net_prio",
-    "hugetlb": "hugetlb",
-    "rdma": "rdma",
-    "misc": "misc",
-    "cgroup_conf": "unified",
-}
-
 #: flags that may be given several times
 LISTS: Final = (
     *THROTTLES,
@@ -90,17 +80,24 @@ def from_docker(*, resolve: Resolve | None = None, fresh: bool = True, **flags: 
     `RequestError` that names the flag.
     """
     given = _Given(flags)
-    resources = Resources(
+    try:
+        resources = _resources(given, resolve, fresh)
+    except RequestError as error:
+        raise in_flags(in_words(error), given.values) from None
+    for flag, word in OURS.items():
+        resources = given.say(resources, flag, word)
+    return resources
+
+
+def _resources(given: _Given, resolve: Resolve | None, fresh: bool) -> Resources:
+    return Resources(
         cpu=_cpu(given),
         cpuset=Cpuset(cpus=given.ids("cpuset_cpus"), mems=given.ids("cpuset_mems")),
         memory=_memory(given, fresh),
         devices=_rules(given),
         io=_io(given, resolve),
-        pids=Pids(max=given.limit("pids_limit", 1, 1 << 22)),
+        pids=Pids(max=given.limit("pids_limit", Pids, "max")),
     )
-    for flag, word in OURS.items():
-        resources = given.say(resources, flag, word)
-    return resources
 
 
 def to_docker(resources: Resources) -> dict[str, str | list[str]]:
@@ -115,7 +112,7 @@ def to_docker(resources: Resources) -> dict[str, str | list[str]]:
 def to_arguments(resources: Resources) -> list[str]:
     """The same as a command line has them: ["--memory=64M", ...]."""
     return [
-        f"{_dashed(flag)}={value}"
+        f"{dashed(flag)}={value}"
         for flag, said in to_docker(resources).items()
         for value in ([said] if isinstance(said, str) else said)
     ]
@@ -134,7 +131,7 @@ class _Given:
         for flag in flags:
             if flag not in FLAGS:
                 raise RequestError(
-                    f"unknown flag {_dashed(flag)}", operation="read flags", value=flag
+                    f"unknown flag {dashed(flag)}", operation="read flags", value=flag
                 )
         self.values: dict[str, Any] = {
             flag: value
@@ -151,23 +148,28 @@ class _Given:
         text = str(self.values.get(flag, unset))
         if text == str(unset) or (unset == 0 and text and not text.strip("0")):
             return None
-        return parse_int(text, _dashed(flag), least, most)
+        return parse_int(text, dashed(flag), least, most)
 
-    def limit(self, flag: str, least: int, most: int) -> int | Max | None:
-        """A number, or MAX for -1."""
-        return MAX if str(self.values.get(flag)) == "-1" else self.whole(flag, least, most)
+    def number(self, flag: str, kind: type[Any], field: str) -> int | None:
+        """A number that the model takes, or None for 0."""
+        least, most, _ = kind.RANGES[field]
+        return self.whole(flag, least or 1, most)
+
+    def limit(self, flag: str, kind: type[Any], field: str) -> int | Max | None:
+        """The same, or MAX for -1."""
+        return MAX if str(self.values.get(flag)) == "-1" else self.number(flag, kind, field)
 
     def size(self, flag: str, least: int = 1) -> int | None:
         """A size in docker's grammar."""
         if flag not in self.values:
             return None
-        size = parse_bytes(str(self.values[flag]), _dashed(flag))
+        size = parse_bytes(str(self.values[flag]), dashed(flag))
         if 0 < size < least:
-            raise refuse(_dashed(flag), self.values[flag], f"the least is {spell_bytes(least)}")
+            raise refuse(dashed(flag), self.values[flag], f"the least is {spell_bytes(least)}")
         return size or None
 
     def ids(self, flag: str) -> tuple[int, ...] | None:
-        return parse_id_list(str(self.values.get(flag, "")), _dashed(flag)) or None
+        return parse_id_list(str(self.values.get(flag, "")), dashed(flag)) or None
 
     def say(self, resources: Resources, flag: str, word: str) -> Resources:
         """What a flag of ours says, on top of what the others did."""
@@ -177,9 +179,10 @@ class _Given:
         try:
             return resources_of(resources, **{word: said})
         except RequestError as error:
-            raise RequestError(
-                f"{_dashed(flag)}: {error}", operation="read flags", value=error.value
-            ) from error
+            before = error.message
+            if in_flags(error, (flag,)).message == before:
+                error.message = f"{dashed(flag)}: {before}"
+            raise
 
     def has(self, flag: str) -> bool:
         """Whether a number is given, and not 0."""
@@ -189,32 +192,29 @@ class _Given:
         for other in others:
             if self.has(other):
                 raise RequestError(
-                    f"{_dashed(one)} and {_dashed(other)} exclude each other",
+                    f"{dashed(one)} and {dashed(other)} exclude each other",
                     operation="read flags",
                     value=str(self.values[other]),
                 )
 
 
-def _dashed(flag: str) -> str:
-    return "--" + flag.replace("_", "-")
-
-
 def _cpu(given: _Given) -> Cpu:
-    quota, period = given.limit("cpu_quota", 1_000, _MOST), given.whole("cpu_period", 1_000, 10**6)
+    quota = given.limit("cpu_quota", Cpu, "quota_us")
+    period = given.number("cpu_period", Cpu, "period_us")
     if given.has("cpus"):
         given.refuse_beside("cpus", "cpu_period", "cpu_quota")
         cpus, period = str(given.values["cpus"]), formulas.DEFAULT_PERIOD_US
         quota = parse_cpus_usec(cpus, period, "--cpus")
         if quota < 1_000:
             raise refuse("--cpus", cpus, "the least is 0.01")
-    shares = given.whole("cpu_shares", formulas.SHARES_LEAST, formulas.SHARES_MOST)
+    shares = given.number("cpu_shares", Cpu, "shares")
     return Cpu(
         quota_us=quota,
         period_us=period,
         shares=shares,
         weight=formulas.shares_to_weight(shares) if shares else None,
-        rt_runtime_us=given.limit("cpu_rt_runtime", 1, _MOST),
-        rt_period_us=given.whole("cpu_rt_period", 1, _MOST),
+        rt_runtime_us=given.limit("cpu_rt_runtime", Cpu, "rt_runtime_us"),
+        rt_period_us=given.number("cpu_rt_period", Cpu, "rt_period_us"),
     )
 
 
@@ -267,15 +267,15 @@ def _rules(given: _Given) -> Any:
 
 
 def _io(given: _Given, resolve: Resolve | None) -> Io:
-    weight = given.whole("blkio_weight", 10, 1_000)
+    weight = given.whole("blkio_weight", formulas.BFQ_LEAST, formulas.BFQ_MOST)
     disks: dict[str, dict[str, int]] = {}
     for flag, field in (("blkio_weight_device", "weight"), *THROTTLES.items()):
         for path, text in _pairs(given, flag):
             number = _rate(flag, text)
             if number:
-                disk = disks.setdefault(block_number(path, _dashed(flag), resolve), {})
+                disk = disks.setdefault(block_number(path, dashed(flag), resolve), {})
                 if disk.setdefault(field, number) != number:
-                    raise refuse(_dashed(flag), path, "that disk is named twice")
+                    raise refuse(dashed(flag), path, "that disk is named twice")
     return Io(
         weight=formulas.bfq_to_io_weight(weight) if weight else None,
         devices=tuple(IoDevice(device=name, **fields) for name, fields in disks.items()),
@@ -287,7 +287,7 @@ def _pairs(given: _Given, flag: str) -> Iterator[tuple[str, str]]:
     for text in given.many(flag):
         path, colon, number = text.rpartition(":")
         if not colon or not path.startswith("/dev/"):
-            raise refuse(_dashed(flag), text, "write /dev/NAME:NUMBER")
+            raise refuse(dashed(flag), text, "write /dev/NAME:NUMBER")
         yield path, number
 
 
@@ -295,10 +295,11 @@ def _rate(flag: str, text: str) -> int:
     if flag == "blkio_weight_device":
         if text == "0":
             return 0
-        return formulas.bfq_to_io_weight(parse_int(text, _dashed(flag), 10, 1_000))
+        bfq = parse_int(text, dashed(flag), formulas.BFQ_LEAST, formulas.BFQ_MOST)
+        return formulas.bfq_to_io_weight(bfq)
     if flag.endswith("bps"):
-        return parse_bytes(text, _dashed(flag))
-    return parse_int(text, _dashed(flag), 0, _MOST)
+        return parse_bytes(text, dashed(flag))
+    return parse_int(text, dashed(flag), 0, _MOST)
 
 
 def _number(value: int | Max | None) -> str:

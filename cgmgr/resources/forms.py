@@ -221,10 +221,10 @@ def within(kind: type[Any], field: str, value: Any) -> bool:
 def range_of(kind: type[Any], field: str, form: Form) -> str:
     """The numbers that the model takes, as they are said."""
     least, most, takes_max = kind.RANGES[field]
-    spell = str if form is RDMA else form.spell
+    spell: Callable[[Any], str] = str if form is RDMA else form.spell
     bounded = most < _MOST
     ends = f"from {spell(least)} to {spell(most)}" if bounded else f"the least is {spell(least)}"
-    return ends + "; max lifts it" * takes_max
+    return f"{ends}; max lifts it" if takes_max else ends
 
 
 def hugepage_size(value: Any, word: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from cgmgr.record import Record
 
-from .model import KEYS, Cpu
+from .model import KEYS, Cpu, Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, TypeVar
 
     R = TypeVar("R", bound=Record)
@@ -23,6 +24,10 @@ def merge_records(below: R, above: R) -> R:
     if isinstance(above, Cpu) and isinstance(below, Cpu):
         _replace_share(below, above, changes)
     return below.replace(**changes) if changes else below
+
+
+#: fields of `Cpu` that only go together
+_SHARE = ("weight", "shares")
 
 
 def _replace_share(below: Cpu, above: Cpu, changes: dict[str, Any]) -> None:
@@ -76,6 +81,43 @@ def _entry_settings(entry: Record, place: str) -> dict[str, Any]:
     fields = entry.set_fields()
     name = fields.pop(KEYS[type(entry)])
     return {f"{place}{name}.{field}": value for field, value in fields.items()}
+
+
+def singles(resources: Resources) -> Iterator[Resources]:
+    """Requests for one setting each, which merged in their order are the whole."""
+    for field, value in resources.set_fields().items():
+        for part in _single_values(value):
+            said: dict[str, Any] = {field: part}
+            yield Resources(**said)
+
+
+def _single_values(value: Any) -> Iterator[Any]:
+    if isinstance(value, Record):
+        yield from _single_fields(value)
+    elif _keyed(value):
+        for entry in _single_entries(value):
+            yield (entry,)
+    else:
+        yield value
+
+
+def _single_fields(section: Record) -> Iterator[Record]:
+    fields = section.set_fields()
+    weight: dict[str, Any] = {name: fields.pop(name) for name in _SHARE if name in fields}
+    if weight:  # one setting in two spellings
+        yield type(section)(**weight)
+    for field, value in fields.items():
+        for part in _single_values(value):
+            yield type(section)(**{field: part})
+
+
+def _single_entries(entries: tuple[Record, ...]) -> Iterator[Record]:
+    for entry in entries:
+        key = KEYS[type(entry)]
+        fields: dict[str, Any] = entry.set_fields()
+        name = fields.pop(key)
+        for field, value in fields.items():
+            yield type(entry)(**{key: name, field: value})
 
 
 def missing(asked: Record, held: Record) -> tuple[str, ...]:

@@ -171,25 +171,25 @@ def test_burst_never_above_quota(
         pytest.param(
             {"cpu.cfs_burst_us": "9000", "cpu.cfs_quota_us": "9000"},
             Cpu(quota_us=8000),
-            "cpu.quota_us cannot be 8000: the burst is 9000",
+            "cpu_quota cannot be 8000: the burst is 9000",
             id="quota-below-the-burst-there-is",
         ),
         pytest.param(
             {"cpu.cfs_quota_us": "9000"},
             Cpu(burst_us=9001),
-            "cpu.burst_us cannot be 9001: the quota is 9000",
+            "cpu_burst cannot be 9001: the quota is 9000",
             id="burst-above-the-quota-there-is",
         ),
         pytest.param(
             {},
             Cpu(rt_runtime_us=1_000_001),
-            "cpu.rt_runtime_us cannot be 1000001: the period is 1000000",
+            "cpu_rt_runtime cannot be 1000001: the period is 1000000",
             id="realtime-above-its-period",
         ),
         pytest.param(
             {"cpu.rt_runtime_us": "5000"},
             Cpu(rt_period_us=4000),
-            "cpu.rt_runtime_us cannot be 5000: the period is 4000",
+            "cpu_rt_runtime cannot be 5000: the period is 4000",
             id="period-below-the-runtime-there-is",
         ),
     ],
@@ -198,6 +198,50 @@ def test_refused(files: dict[str, str], asked: Cpu, message: str) -> None:
     with pytest.raises(RequestError) as caught:
         cpu.rows(Resources(cpu=asked), seen(1, V1 | files))
     assert message in str(caught.value)
+
+
+def test_a_kernel_without_realtime_is_said_before_the_value() -> None:
+    files = V1 | {"cpu.rt_runtime_us": None, "cpu.rt_period_us": None}
+    with pytest.raises(ControllerUnavailable, match="cpu_rt_runtime cannot be held here: this k"):
+        cpu.rows(Resources(cpu=Cpu(rt_runtime_us=2_000_000)), seen(1, files))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        pytest.param(Cpu(quota_us=400_000), "", id="all"),
+        pytest.param(
+            Cpu(quota_us=400_001), "cpus cannot be 4.00001: this machine has 4", id="more"
+        ),
+        pytest.param(Cpu(quota_us=80_000, period_us=20_000), "", id="all-of-a-period"),
+        pytest.param(Cpu(quota_us=80_000, period_us=10_000), "cpus cannot be 8", id="period"),
+        pytest.param(Cpu(period_us=10_000), "cpus cannot be 5", id="period-alone"),
+        pytest.param(Cpu(quota_us=MAX, period_us=10_000), "", id="lifted"),
+        pytest.param(Cpu(weight=5), "", id="nothing-of-it"),
+    ],
+)
+def test_no_more_cpus_than_there_are(version: int, asked: Cpu, message: str) -> None:
+    files = {"cpu.cfs_quota_us": "50000", "cpu.cfs_period_us": "100000", "cpu.max": "50000 100000"}
+    scene = seen(version, (V1 if version == 1 else V2) | files)
+    if not message:
+        cpu.rows(Resources(cpu=asked), scene)
+        return
+    with pytest.raises(RequestError) as caught:
+        cpu.rows(Resources(cpu=asked), scene)
+    assert str(caught.value).startswith(message)
+    assert caught.value.hint == "cpus=4"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_cpus_that_went_away_are_no_mistake_of_what_is_held(version: int) -> None:
+    files = {
+        "cpu.cfs_quota_us": "800000",
+        "cpu.cfs_period_us": "100000",
+        "cpu.max": "800000 100000",
+    }
+    asked = Cpu(quota_us=800_000, period_us=100_000)
+    assert cpu.rows(Resources(cpu=asked), seen(version, files))
 
 
 @pytest.mark.parametrize("asked", [Cpu(rt_runtime_us=5), Cpu(rt_period_us=5)])

@@ -70,22 +70,22 @@ def test_a_group_that_somebody_left_empty_is_filled() -> None:
     [
         pytest.param(
             Cpuset(cpus=(0, 3)),
-            "cpuset.cpus cannot be 0,3: /sys/fs/cgroup/x/cgmgr has only CPUs 0-2",
+            "cpuset cannot be 0,3: /sys/fs/cgroup/x/cgmgr has only CPUs 0-2",
             id="cpus-of-the-parent",
         ),
         pytest.param(
             Cpuset(cpus=(4,)),
-            "cpuset.cpus cannot be 4: this machine has CPUs 0-3",
+            "cpuset cannot be 4: this machine has CPUs 0-3",
             id="cpus-of-the-machine",
         ),
         pytest.param(
             Cpuset(mems=(0, 1)),
-            "cpuset.mems cannot be 0-1: /sys/fs/cgroup/x/cgmgr has only memory nodes 0",
+            "mems cannot be 0-1: /sys/fs/cgroup/x/cgmgr has only memory nodes 0",
             id="mems-of-the-parent",
         ),
         pytest.param(
             Cpuset(mems=(7,)),
-            "cpuset.mems cannot be 7: this machine has memory nodes 0-1",
+            "mems cannot be 7: this machine has memory nodes 0-1",
             id="mems-of-the-machine",
         ),
     ],

@@ -102,7 +102,7 @@ def test_target(listed: list[DeviceRule], text: str) -> None:
 def test_holes_are_refused(listed: list[DeviceRule]) -> None:
     with pytest.raises(RequestError, match="would make a hole") as caught:
         target(listed)
-    assert caught.value.hint == "name the devices one by one instead of by *"
+    assert str(caught.value).endswith("name the devices one by one instead of by *")
 
 
 @given(st.lists(st.one_of(rules, rules, rules, everything), max_size=6))

@@ -194,6 +194,14 @@ def test_no_write_on_the_way_is_refused(
     assert {file: str(number) for file, number in model.files.items()} == before
 
 
+def test_more_than_v1_counts_is_said_of_memory() -> None:
+    """What -m 9223372036854775807 asks for, with docker's default of as much swap."""
+    most = (1 << 63) - 1
+    with pytest.raises(RequestError, match=f"memory cannot be {most}: with as much swap") as caught:
+        memory.rows(Resources(memory=Memory(max_bytes=most, swap_bytes=most)), new(1))
+    assert caught.value.hint == "memory=max swap=max"
+
+
 @pytest.mark.parametrize("fresh", [True, False], ids=["new", "seen"])
 def test_swap_alone_needs_memory_on_v1(fresh: bool) -> None:
     scene = new(1) if fresh else seen(1, V1)

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from cgmgr import freezer
-from cgmgr.errors import CgmgrError, ControllerUnavailable, GroupBusy, HostError
+from cgmgr.errors import (
+    CgmgrError,
+    ControllerUnavailable,
+    GroupBusy,
+    HostError,
+    RequestError,
+)
 from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.rundir import Rundir
@@ -252,3 +258,135 @@ def test_best_effort_leaves_out_only_what_cannot_be_held(tmp_path: Path) -> None
 
     assert ["high" in str(e) or "oom" in str(e) for e in group.report.refused] == [True, True]
     assert ("memory", "/cgmgr/x", "memory.limit_in_bytes", "67108864") in host.writes
+
+
+#: the host, words of a request, those that are left out
+HOLDABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "only-together": ("debian12-hybrid", {"memory": "64M", "swap": "16M"}, []),
+    "shares-of-their-own": ("debian12-unified", {"cpu_shares": 1_000, "pids": 5}, []),
+    "weight-and-no-idle": ("debian12-unified", {"cpu_idle": False, "cpu_weight": 5}, []),
+    "one-limit-of-a-disk": (
+        "debian12-hybrid",
+        {"io_rbps": "254:0=1M", "io_latency": "254:0=5ms"},
+        ["io_latency of 254:0 cannot be held here"],
+    ),
+    "no-realtime": (
+        "debian12-hybrid",
+        {"cpu_rt_runtime": "2s", "cpu_rt_period": "3s", "pids": 5},
+        ["rt_", "rt_"],
+    ),
+    "a-raw-file": (
+        "debian12-hybrid",
+        {"pids": 5, "unified": {"memory.high": "1G", "cgroup.max.depth": "5"}},
+        ["memory is on v1 at "],
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "words", "left_out"), HOLDABLE.values(), ids=HOLDABLE)
+def test_best_effort_holds_whatever_can_be_held(
+    name: str, words: dict[str, Any], left_out: list[str], tmp_path: Path
+) -> None:
+    host, manager = on(name, tmp_path)
+    manager.create("there", pids=5)
+
+    for group in ("there", "x"):
+        if group == "there":
+            report = manager.open(group).update(best_effort=True, **words)
+        else:
+            report = manager.create(group, best_effort=True, **words).report
+        said = [str(error) for error in report.refused]
+        assert len(said) == len(left_out), said
+        assert all(text in line for text, line in zip(left_out, said, strict=True)), said
+    assert any(path == "/cgmgr/x" for _, path, _, _ in host.writes)
+
+
+#: the host, the file, its value, the complaint, the hint
+RAW: dict[str, tuple[str, str, str, str, str | None]] = {
+    "v2-only": (
+        "debian12-hybrid",
+        "memory.high",
+        "1G",
+        "which has no memory.high: cgroup v1 cannot throttle, only limit: memory",
+        "memory=1G",
+    ),
+    "the-word-does-it": (
+        "debian12-hybrid",
+        "memory.max",
+        "1G",
+        "memory is on v1 at {memory}, which has no memory.max; use memory",
+        "memory=1G",
+    ),
+    "two-words": (
+        "debian12-hybrid",
+        "cpu.max",
+        "5000 10000",
+        "which has no cpu.max; use cpu_quota, cpu_period",
+        "cpu_quota=5000us cpu_period=10000us",
+    ),
+    "a-word-with-a-dot": (
+        "debian12-hybrid",
+        "cpu.burst",
+        "5ms",
+        "which has no cpu.burst; use cpu_burst",
+        "cpu_burst=5ms",
+    ),
+    "a-word-with-a-dot-v2": (
+        "debian12-unified",
+        "cpu.burst",
+        "5ms",
+        "cpu is on cgroup2 at {cpu}, which has no cpu.burst; use cpu_burst",
+        "cpu_burst=5ms",
+    ),
+    "v1-s-own": (
+        "debian12-hybrid",
+        "memory.limit_in_bytes",
+        "1073741824",
+        "which has no memory.limit_in_bytes; use memory",
+        "memory=1G",
+    ),
+    "v1-s-own-on-v2": (
+        "debian12-unified",
+        "blkio.bfq.weight",
+        "500",
+        "blkio is on cgroup2 at {io}, which has no blkio.bfq.weight; use io_weight",
+        "io_weight=4500",
+    ),
+    "no-word": ("debian12-hybrid", "memory.zswap.max", "1G", "has no memory.zswap.max", None),
+    "what-no-kernel-writes": ("debian12-hybrid", "memory.high", "lots", "has no memory.high", None),
+    "nobody-s": ("debian12-unified", "xyzzy.max", "1", "the xyzzy controller is not avail", None),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "value", "complaint", "hint"), RAW.values(), ids=list(RAW)
+)
+def test_a_raw_file_that_is_not_there_is_told(
+    name: str, file: str, value: str, complaint: str, hint: str | None, tmp_path: Path
+) -> None:
+    host, manager = on(name, tmp_path)
+    places = {c: h.mountpoint for h in host.hierarchies for c in h.controllers}
+
+    with pytest.raises(ControllerUnavailable) as caught:
+        manager.create("x", **{file: value})
+
+    assert complaint.format(**places) in str(caught.value)
+    assert caught.value.hint == hint
+    assert manager.list() == []
+
+
+def test_raw_files_need_a_cgroup2_hierarchy(tmp_path: Path) -> None:
+    _, manager = on("debian12-legacy", tmp_path)
+
+    with pytest.raises(HostError, match=r"cgroup\.max\.depth cannot be set: no cgroup2 hierarchy"):
+        manager.create("x", **{"cgroup.max.depth": "5"})
+
+
+def test_more_cpus_than_there_are_are_refused(tmp_path: Path) -> None:
+    _, manager = on("debian12-hybrid", tmp_path)
+
+    with pytest.raises(RequestError, match="cpus cannot be 3: this machine has 2") as caught:
+        manager.create("x", cpus=3)
+
+    assert caught.value.hint == "cpus=2"
+    assert manager.list() == []

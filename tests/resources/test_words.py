@@ -341,7 +341,10 @@ MISSAID: list[tuple[dict[str, Any], str]] = [
     ({"memory_reservation": "1M", "memory_soft": "2M"}, "contradicts another word"),
     ({"MemoryMax": "12Q"}, "invalid MemoryMax '12Q'"),
     ({"MemoryMax": "50%"}, "percentages of the host"),
-    ({"MemoryMax": "1G", "memory": "2G"}, "memory contradicts another word: 1073741824 against 2147483648"),
+    (
+        {"MemoryMax": "1G", "memory": "2G"},
+        "memory contradicts another word: 1073741824 against 2147483648",
+    ),
     ({"MemoryMaxx": "1G"}, "unknown setting 'MemoryMaxx'"),
     ({"cpu_idle": True, "cpu_weight": 5}, "cpu_idle and cpu_weight exclude each other"),
     ({"cpu_quota": 5_000, "cpu_burst": 6_000}, "cpu_burst is 6000, and must be no more than cpu_q"),
