@@ -12,7 +12,7 @@ import signal as signals
 import time
 
 from cgmgr import freezer, members, rights
-from cgmgr.controllers import TABLE as CONTROLLERS
+from cgmgr.counting import counted
 from cgmgr.driver import Observed, Request
 from cgmgr.errors import (
     CgmgrError,
@@ -26,24 +26,23 @@ from cgmgr.parents import prune
 from cgmgr.plan import Drift, Effect, Machine, Plan
 from cgmgr.record import Record
 from cgmgr.resources import Resources
-from cgmgr.stats import Reader, Stats, StatsError, pressure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Any, Final, Self
 
     from cgmgr.driver import Driver
     from cgmgr.host import Host
+    from cgmgr.kept import KeptFiles
     from cgmgr.kernfs import Directory
     from cgmgr.result import Result
     from cgmgr.rundir import Rundir
     from cgmgr.running import GroupProcess
     from cgmgr.spawn import Placement
+    from cgmgr.stats import Stats
 
-#: controllers whose counts are part of another's: v1's cpuacct counts what v2's cpu does
-STATS_FIELDS: Final = {"cpuacct": "cpu"}
 #: how long freeze, kill and delete may take unless told otherwise, in seconds
 TIMEOUT_S: Final = 10.0
 
@@ -173,27 +172,14 @@ class Group:
         with machine:
             return [drift for step in plan.steps for drift in step.drift(machine)]
 
-    def stats(self) -> Stats:
+    def stats(self, files: KeptFiles | None = None) -> Stats:
         """What the kernel counts, by controller.  A file that cannot be read is an entry of
-        `Stats.errors`, never the end of the rest."""
-        counted: dict[str, Any] = {}
-        errors: list[StatsError] = []
-        for name, controller in CONTROLLERS.items():
-            hierarchy = self.host.holder(name)
-            if hierarchy is None or hierarchy.key not in self.paths:
-                continue
-            reader = Reader(self.at(hierarchy.key).try_read)
-            record = controller.stats(reader, hierarchy.version, self.host.facts)
-            errors += reader.errors
-            if record is not None:
-                field = STATS_FIELDS.get(name, name)
-                counted[field] = _filled(counted.get(field), record)
-        v2 = self.host.v2
-        if v2 is not None and v2.key in self.paths:
-            reader = Reader(self.at(v2.key).try_read)
-            counted["pressure"] = pressure(reader)
-            errors += reader.errors
-        return Stats(errors=tuple(errors), **counted)
+        `Stats.errors`, never the end of the rest.  `files` stay open for the next time."""
+
+        def reading(key: str) -> Callable[[str], str | None]:
+            return self.at(key).try_read if files is None else files.reader(key, self.at)
+
+        return counted(self.host, self.paths, reading)
 
     # -- who is in it
 
@@ -372,11 +358,6 @@ class Group:
                 path=self.name,
             )
         return held
-
-
-def _filled(record: Record | None, more: Record) -> Record:
-    """One record of two that know different fields."""
-    return more if record is None else more.replace(**record.set_fields())
 
 
 def foretold(plan: Plan, observed: Observed, machine: Machine) -> list[str]:

@@ -39,10 +39,11 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
-_CHUNK = 65536
+#: how much is read at once
+CHUNK = 65536
 #: A seq_file fills at least half a page before it stops between records (fs/seq_file.c), and no
 #: record of a cgroup file is that long: a shorter answer is the whole file, and saves a read(2).
-_WHOLE = 2048
+WHOLE = 2048
 
 #: What an optional file says when it is not to be had: absent, switched off (PSI without psi=1
 #: answers EOPNOTSUPP), or gone between open and read.
@@ -166,9 +167,9 @@ class Directory:
         except OSError as error:
             raise self._failed("read", file, error) from error
         try:
-            data = os.read(fd, _CHUNK)
-            if len(data) >= _WHOLE:
-                while more := os.read(fd, _CHUNK):
+            data = os.read(fd, CHUNK)
+            if len(data) >= WHOLE:
+                while more := os.read(fd, CHUNK):
                     data += more
         except OSError as error:
             raise self._failed("read", file, error) from error
@@ -181,6 +182,9 @@ class Directory:
         try:
             return self.read(file)
         except CgmgrError as error:
+            # ENODEV: the file alone may have gone, with its controller
+            if isinstance(error, GroupGone) and not self.has("cgroup.procs"):
+                raise
             if error.errno in ABSENT:
                 return None
             raise

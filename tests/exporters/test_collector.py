@@ -16,6 +16,7 @@ from cgmgr.errors import GroupGone, HostError, KernelError, NoSuchGroup
 from cgmgr.exporters.collector import Collector, device_names
 from cgmgr.exporters.metrics import COUNTER, LAST_SEEN, TABLE, UNKNOWN
 from cgmgr.host import Host
+from cgmgr.kept import KeptFiles
 from cgmgr.stats import (
     CpuStats,
     HugetlbSizeStats,
@@ -387,8 +388,11 @@ class FakeGroup:
     def __init__(self, name: str, answer: Callable[[], Stats]) -> None:
         self.name = name
         self.paths = {"cpu": f"/base{name}", "memory": f"/other{name}"}
-        self.stats = answer
+        self.answer = answer
         self.closed = False
+
+    def stats(self, _files: KeptFiles | None = None) -> Stats:
+        return self.answer()
 
     def close(self) -> None:
         self.closed = True
@@ -459,7 +463,7 @@ def test_a_group_that_goes_is_closed_and_no_error(host: Host) -> None:
     assert a.closed
     assert [labels["name"] for labels, _ in values(families, "container_threads")] == ["b"]
 
-    b.stats = gone  # between the list and the look
+    b.answer = gone  # between the list and the look
     families = scraped.collect()
     assert b.closed
     assert values(families, LAST_SEEN) == []
@@ -472,7 +476,7 @@ def test_a_group_made_anew_is_opened_anew(host: Host) -> None:
     scraped = Collector(manager)
     scraped.collect()
 
-    old.stats = gone
+    old.answer = gone
     manager.groups["a"] = new
     families = scraped.collect()
     assert old.closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Generator
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cgmgr.exporters.collector import Collector
 from cgmgr.host import Host
+from cgmgr.kept import Budget
 from cgmgr.manager import Manager
 from cgmgr.rundir import Rundir
 
@@ -101,3 +103,65 @@ def test_a_removed_group_is_gone_at_once(manager: Below, registry: CollectorRegi
     with manager.create(f"{manager.parent}/one"):
         assert scraped(registry, "one")
         assert registry.get_sample_value("container_scrape_error") == 0
+
+
+def held(name: str) -> list[str]:
+    """The files of a group of that name that this process has open; those of a removed one too."""
+    links: list[str] = []
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the descriptor of this very list
+            links.append(str(fd.readlink()))
+    return [link for link in links if f"/{name}/" in link]
+
+
+def test_files_stay_open_and_say_what_is_true_then(
+    manager: Below, registry: CollectorRegistry, eater: subprocess.Popen[bytes]
+) -> None:
+    with manager.create(f"{manager.parent}/one", pids=7) as group:
+        assert scraped(registry, "one")["container_threads"][""] == 0
+        kept = sorted(held("one"))
+        assert len(kept) > 10
+
+        group.add(eater.pid)
+        group.update(pids=9)
+        shown = scraped(registry, "one")
+
+        assert shown["container_threads"][""] == 1
+        assert shown["container_threads_max"][""] == 9
+        assert sorted(held("one")) == kept
+        eater.kill()
+        eater.wait()
+    scraped(registry, "one")
+    assert held("one") == []
+
+
+def test_a_group_made_anew_under_its_name_is_read_anew(
+    manager: Below, registry: CollectorRegistry
+) -> None:
+    with manager.create(f"{manager.parent}/one", pids=7):
+        before = scraped(registry, "one")
+        kept = len(held("one"))
+    with manager.create(f"{manager.parent}/one", pids=8):
+        after = scraped(registry, "one")
+
+        assert before["container_threads_max"][""] == 7
+        assert after["container_threads_max"][""] == 8
+        assert after.keys() == before.keys()
+        assert registry.get_sample_value("container_scrape_error") == 0
+        assert len(held("one")) == kept, "those of the removed one are closed"
+    scraped(registry, "one")
+
+
+def test_no_more_files_stay_open_than_there_is_room_for(manager: Below) -> None:
+    budget = Budget(5)
+    registry = CollectorRegistry()
+    registry.register(Collector(manager, budget=budget))
+    with manager.create(f"{manager.parent}/one"), manager.create(f"{manager.parent}/two"):
+        first = scraped(registry, "one"), scraped(registry, "two")
+
+        assert len(held("one") + held("two")) == 5
+        assert budget.left == 0
+        assert [group.keys() for group in first] == [first[0].keys()] * 2
+    scraped(registry, "one")
+    assert held("one") + held("two") == []
+    assert budget.left == 5
