@@ -63,7 +63,6 @@ def run(
     form = results.form(result)
     limit = settings.seconds(timeout) if timeout else None
     manager = groups.manager()
-    settings.check_cpus(asked, manager.host)
     if dry_run:
         print("\n".join([*_plan(manager, name, asked, best_effort), f"exec {' '.join(argv)}"]))
         return 0

@@ -14,7 +14,7 @@ import time
 from . import run_options
 from .failing import UsageError
 from .foreground import Foreground
-from .run_flags import GRAMMAR, USAGE
+from .run_flags import GRAMMAR, USAGE, about_flags, flagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 def command(words: list[str]) -> int:
     """Run `cgmgr run`; returns the exit status."""
-    from cgmgr.resources import Resources
-
-    from . import groups, output, results, settings
+    from . import groups, output, results
 
     given = GRAMMAR.parse(words)
     if given.on("help"):
@@ -43,9 +41,9 @@ def command(words: list[str]) -> int:
     request = run_options.request(given)
     manager = groups.manager(given.one("driver") or "auto")
     run_options.check_parent(given, manager.host)
-    settings.check_cpus(request.resources or Resources(), manager.host)
     if given.on("dry-run") or manager.driver.name == "dryrun":
-        print("\n".join(_plan(request, manager, given.on("best-effort"))))
+        with about_flags(given):
+            print("\n".join(_plan(request, manager, given.on("best-effort"))))
         return 0
     _check_terminal(given)
     with Foreground(run_options.seconds(given)) as foreground:
@@ -71,13 +69,16 @@ def _run(
     from . import groups
 
     _refuse_taken(request.id)
-    group = manager.create(
-        request.cgroups_path,
-        request.resources,
-        ephemeral=True,
-        best_effort=given.on("best-effort"),
-    )
+    with about_flags(given):
+        group = manager.create(
+            request.cgroups_path,
+            request.resources,
+            ephemeral=True,
+            best_effort=given.on("best-effort"),
+        )
     with group:
+        for error in group.report.refused:
+            flagged(error, given)
         groups.tell(group.report)
         groups.refuse_frozen(manager, group)
         try:

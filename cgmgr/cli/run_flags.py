@@ -7,12 +7,16 @@ the help says so.
 
 from __future__ import annotations
 
+import contextlib
+
+from cgmgr.errors import CgmgrError
 from cgmgr.resources.docker import LISTS
 
 from .flags import Flag, Grammar, Section
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from typing import Final
 
     from cgmgr.resources.docker import Value
@@ -97,7 +101,7 @@ LIMITS: Final = (
     _one("cpu-rt-runtime", "USEC", "realtime; cgroup v1 only"),
     _one("cpuset-cpus", "LIST", "the CPUs it may use, such as 0-3,7"),
     _one("cpuset-mems", "LIST", "the memory nodes it may use"),
-    _one("pids-limit", "N|-1", "most processes and threads"),
+    _one("pids-limit", "N|-1", "most processes and threads, up to 4194304; -1 is no limit"),
     _one("blkio-weight", "10-1000", "share of the disks when they are busy"),
     _many("blkio-weight-device", "DISK:WEIGHT", "the same for one disk, such as /dev/sda:200"),
     _many("device-read-bps", "DISK:RATE", "bytes a second, such as /dev/sda:1mb"),
@@ -241,6 +245,23 @@ is a shell unless one is given.
 The exit status is the command's, 128+N if signal N ended it, 127 if there is
 no such command, 126 if it cannot be executed, 125 if the container could not
 be made."""
+
+
+def flagged(error: CgmgrError, given: Given) -> CgmgrError:
+    """A complaint about a setting, about the option that said it."""
+    from cgmgr.resources.flags import in_flags
+
+    return in_flags(error, limits(given))
+
+
+@contextlib.contextmanager
+def about_flags(given: Given) -> Generator[None]:
+    """Complaints that leave this are about options, not about words."""
+    try:
+        yield
+    except CgmgrError as error:
+        flagged(error, given)
+        raise
 
 
 def limits(given: Given) -> dict[str, Value]:

@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cgmgr.host import Host
     from cgmgr.resources import Resources
 
 
@@ -24,17 +23,6 @@ def resources(assignments: Sequence[str]) -> Resources:
     from cgmgr.resources.words import resources_of, split_words
 
     return resources_of(None, device_number, **split_words(assignments))
-
-
-def check_cpus(asked: Resources, host: Host) -> None:
-    """More CPUs than there are is a mistake that the kernel would take.  Raises `RequestError`."""
-    quota, period, there = asked.cpu.quota_us, asked.cpu.period_us, len(host.facts.cpus)
-    if isinstance(quota, int) and period and there and quota > period * there:
-        raise RequestError(
-            f"{quota / period:g} cpus are more than there are: this machine has {there}",
-            operation="set cpus",
-            value=f"{quota / period:g}",
-        )
 
 
 def device_number(path: str) -> tuple[str, int, int]:
@@ -60,7 +48,7 @@ def seconds(text: str) -> float:
     """A duration such as "10s" or "250ms"; a bare number is seconds."""
     from cgmgr.units import parse_duration_usec
 
-    return parse_duration_usec(text, "timeout") / 1_000_000
+    return parse_duration_usec(text, "--timeout") / 1_000_000
 
 
 def signal_number(text: str) -> int:

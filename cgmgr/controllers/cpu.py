@@ -246,7 +246,7 @@ def _check_cpus(will: Bandwidth, was: Bandwidth, scene: Scene) -> None:
     if held or not there or isinstance(will.quota_us, Max):
         return
     if will.quota_us > will.period_us * there:
-        cpus = f"{will.quota_us / will.period_us:g}"
+        cpus = f"{will.quota_us / will.period_us:g} CPUs"
         raise unfit("cpus", cpus, scene, f"this machine has {there}", hint=f"cpus={there}")
 
 

@@ -168,8 +168,8 @@ def _memsw(
     if isinstance(will_be, Max):
         why = "cgroup v1 limits memory and swap together, and memory has no limit"
         raise unfit("swap", swap, scene, why, hint="memory=1G")
-    why = f"with as much swap, {swap}, it is more than cgroup v1 counts; max is no limit"
-    raise unfit("memory", will_be, scene, why, hint="memory=max swap=max")
+    why = f"with as much swap, {swap}, it is more than cgroup v1 counts"
+    raise unfit("memory", will_be, scene, why, hint="swap=max")
 
 
 def _row_of_memsw(memsw: int | Max, scene: Scene) -> list[Row]:

@@ -212,7 +212,7 @@ def test_a_kernel_without_realtime_is_said_before_the_value() -> None:
     [
         pytest.param(Cpu(quota_us=400_000), "", id="all"),
         pytest.param(
-            Cpu(quota_us=400_001), "cpus cannot be 4.00001: this machine has 4", id="more"
+            Cpu(quota_us=400_001), "cpus cannot be 4.00001 CPUs: this machine has 4", id="more"
         ),
         pytest.param(Cpu(quota_us=80_000, period_us=20_000), "", id="all-of-a-period"),
         pytest.param(Cpu(quota_us=80_000, period_us=10_000), "cpus cannot be 8", id="period"),

@@ -385,7 +385,7 @@ def test_raw_files_need_a_cgroup2_hierarchy(tmp_path: Path) -> None:
 def test_more_cpus_than_there_are_are_refused(tmp_path: Path) -> None:
     _, manager = on("debian12-hybrid", tmp_path)
 
-    with pytest.raises(RequestError, match="cpus cannot be 3: this machine has 2") as caught:
+    with pytest.raises(RequestError, match="cpus cannot be 3 CPUs: this machine has 2") as caught:
         manager.create("x", cpus=3)
 
     assert caught.value.hint == "cpus=2"

@@ -1,0 +1,119 @@
+"""Complaints about words, as the command line that said them would have them."""
+
+import pytest
+
+from cgmgr.errors import ControllerUnavailable, RequestError
+from cgmgr.resources.docker import FLAGS
+from cgmgr.resources.flags import SAYERS, dashed, in_flags
+from cgmgr.resources.words import NAMES
+
+#: a complaint, what it is about, its hint, the flags that were given; the complaint, the hint then
+SAID: dict[str, tuple[str, str, str | None, tuple[str, ...], str, str | None]] = {
+    "the-flag": (
+        "cpuset cannot be 9: this machine has CPUs 0-1",
+        "set cpuset",
+        None,
+        ("cpuset_cpus",),
+        "--cpuset-cpus cannot be 9: this machine has CPUs 0-1",
+        None,
+    ),
+    "swap-of-its-own": (
+        "swap cannot be 5",
+        "set swap",
+        "memory=1G",
+        ("swap",),
+        "--swap cannot be 5",
+        "--memory=1G",
+    ),
+    "swap-of-a-sum": (
+        "swap cannot be 5",
+        "set swap",
+        None,
+        ("memory", "memory_swap"),
+        "--memory-swap cannot be 5",
+        None,
+    ),
+    "swap-that-nobody-asked-for": (
+        "swap cannot be held here: not counted",
+        "set swap",
+        "add swapaccount=1 to the kernel's command line",
+        ("memory",),
+        "--memory cannot be held here: not counted",
+        "add swapaccount=1 to the kernel's command line",
+    ),
+    "cpus-by-quota": (
+        "cpus cannot be 9 CPUs: this machine has 2",
+        "set cpus",
+        "cpus=2",
+        ("cpu_quota",),
+        "--cpu-quota cannot be 9 CPUs: this machine has 2",
+        "--cpus=2",
+    ),
+    "of-a-disk": (
+        "io_rbps of 8:0 cannot be 5",
+        "set io_rbps of 8:0",
+        None,
+        ("device_read_bps",),
+        "--device-read-bps of 8:0 cannot be 5",
+        None,
+    ),
+    "two-words": (
+        "cpu_rt_runtime is 2, and must be no more than cpu_rt_period, 1",
+        "set cpu_rt_runtime",
+        None,
+        ("cpu_rt_runtime",),
+        "--cpu-rt-runtime is 2, and must be no more than --cpu-rt-period, 1",
+        None,
+    ),
+    "prose-is-left-alone": (
+        "memory and swap together are less",
+        "create group",
+        "cgmgr group ls",
+        ("memory",),
+        "memory and swap together are less",
+        "cgmgr group ls",
+    ),
+    "a-file-is-left-alone": (
+        "write '5' to /sys/fs/cgroup/io_weight/x: no such file",
+        "write",
+        None,
+        ("blkio_weight",),
+        "write '5' to /sys/fs/cgroup/io_weight/x: no such file",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "operation", "hint", "given", "said", "hinted"), SAID.values(), ids=SAID
+)
+def test_words_become_the_flags_that_said_them(
+    message: str,
+    operation: str,
+    hint: str | None,
+    given: tuple[str, ...],
+    said: str,
+    hinted: str | None,
+) -> None:
+    error = in_flags(RequestError(message, operation=operation, hint=hint), given)
+
+    assert (str(error), error.hint) == (said, hinted)
+
+
+def test_the_error_stays_what_it_was() -> None:
+    error = ControllerUnavailable(
+        "swap cannot be held here", controller="memory", operation="set swap"
+    )
+
+    assert in_flags(error, ("swap",)) is error
+    assert error.controller == "memory"
+
+
+def test_the_table_names_words_and_flags() -> None:
+    assert set(SAYERS) <= set(NAMES)
+    assert {flag for flags in SAYERS.values() for flag in flags} <= set(FLAGS)
+    assert {"kernel_memory", *(f for flags in SAYERS.values() for f in flags)} == set(FLAGS)
+
+
+def test_a_flag_as_it_is_typed() -> None:
+    assert dashed("memory_swap") == "--memory-swap"
