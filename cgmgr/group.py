@@ -11,19 +11,18 @@ import os
 import signal as signals
 import time
 
-from cgmgr import freezer, members, rights
+from cgmgr import freezer, members, rights, shelf, unfinished
 from cgmgr.counting import counted
-from cgmgr.driver import Observed, Request
+from cgmgr.driver import Request
 from cgmgr.errors import (
     CgmgrError,
     ControllerUnavailable,
-    GroupBusy,
     GroupGone,
     LimitBelowUsage,
     NoSuchGroup,
 )
 from cgmgr.parents import prune
-from cgmgr.plan import Drift, Effect, Machine, Plan
+from cgmgr.plan import Drift, Effect, Machine
 from cgmgr.record import Record
 from cgmgr.resources import Resources
 
@@ -33,13 +32,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, Final, Self
 
-    from cgmgr.driver import Driver
+    from cgmgr.driver import Driver, Observed
     from cgmgr.host import Host
     from cgmgr.kept import KeptFiles
     from cgmgr.kernfs import Directory
+    from cgmgr.plan import Plan
     from cgmgr.result import Result
     from cgmgr.rundir import Rundir
-    from cgmgr.running import GroupProcess
+    from cgmgr.running import AsyncGroupProcess, GroupProcess
     from cgmgr.spawn import Placement
     from cgmgr.stats import Stats
 
@@ -48,10 +48,12 @@ TIMEOUT_S: Final = 10.0
 
 
 class Report(Record):
-    """What came of a change: values that the kernel rounded, and what was refused (best effort)."""
+    """What came of a change: values that the kernel rounded, what was refused (best effort), and
+    what somebody who was killed had left that could not be put back."""
 
     effects: tuple[Effect, ...] = ()
     refused: tuple[CgmgrError, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 class Group:
@@ -59,7 +61,7 @@ class Group:
 
     Attributes: `name` ("/cgmgr/x"), `host`, `driver` (its name is recorded), `paths` (hierarchy key
     -> path there, "" is cgroup2), `resources` (what was asked for, empty where it is not known),
-    `report` (what came of making it).
+    `report` (what came of making it), `rundir` (where it is remembered).
 
     As a context manager it is deleted at the end, with every process in it.
     """
@@ -80,8 +82,7 @@ class Group:
         self.paths = dict(paths)
         self.resources = resources
         self.report = Report()
-        self._rundir = rundir
-        self._directories: dict[str, Directory] = {}
+        self.rundir = rundir
 
     def __repr__(self) -> str:
         return f"Group({self.name!r}, driver={self.driver.name!r})"
@@ -97,15 +98,18 @@ class Group:
 
     def close(self) -> None:
         """Let go of the open directories; the group stays.  They are opened again when needed."""
-        directories, self._directories = self._directories, {}
-        for directory in directories.values():
-            directory.close()
+        shelf.drop(self, self.paths)
+
+    def __del__(self) -> None:
+        if hasattr(self, "paths"):
+            self.close()
 
     # -- where it is
 
     def at(self, key: str) -> Directory:
-        """The group's open directory in one hierarchy, by key.  It belongs to the group."""
-        directory = self._directories.get(key)
+        """The group's open directory in one hierarchy, by key.  It belongs to the group, and stays
+        open as long as you hold it."""
+        directory = shelf.get(self, key)
         if directory is None:
             hierarchy = self.host.by_key(key)
             if key not in self.paths:
@@ -115,7 +119,7 @@ class Group:
                     path=self.name,
                 )
             directory = self.host.tree(hierarchy).open(self.paths[key])
-            self._directories[key] = directory
+            shelf.keep(self, key, directory)
         return directory
 
     def directory(self, controller: str) -> Directory:
@@ -131,7 +135,8 @@ class Group:
 
     def perf_fd(self) -> int:
         """A descriptor for perf_event_open(2) with PERF_FLAG_PID_CGROUP.  The caller closes it."""
-        return os.dup(self.directory("perf_event").fd)
+        directory = self.directory("perf_event")
+        return os.dup(directory.fd)
 
     # -- what it may use
 
@@ -142,16 +147,20 @@ class Group:
 
         Takes `Resources` or words (`memory="64M", cpus=0.5`).  Raises `RequestError`,
         `LimitBelowUsage`, `HostError`, `KernelError`; with `best_effort` what this host cannot hold
-        is in the report's `refused` instead.
+        is in the report's `refused` instead.  Killed in the middle, the old values are back with
+        the next change, or with `Manager.gc`.
         """
         asked = asked_for(resources, words)
         with self._lock():
+            lost = unfinished.settle(self)
             machine, plan = self._compile(asked, best_effort)
             with machine:
-                plan.execute(machine)
-            self.resources = self.resources.merge(asked)
-            self._rundir.save_resources(self.name, self.resources)
-        return Report(effects=tuple(machine.effects), refused=(*plan.refused, *machine.refused))
+                self.resources = unfinished.change(self, plan, machine, asked)
+        return Report(
+            effects=tuple(machine.effects),
+            refused=(*plan.refused, *machine.refused),
+            lost=tuple(lost),
+        )
 
     def plan(
         self, resources: Resources | None = None, *, best_effort: bool = False, **words: Any
@@ -161,7 +170,7 @@ class Group:
         request = self._request(asked_for(resources, words), best_effort)
         rights.demand(self.host)
         observed = self.driver.observe(request)
-        return foretold(self.driver.update(request, observed), observed, self._machine())
+        return foretold(self.driver.update(request, observed), observed, self.machine())
 
     def diff(self) -> list[Drift]:
         """Where the kernel holds something else than was asked; empty when all is as asked."""
@@ -195,7 +204,7 @@ class Group:
         """
         request = Request(group=self.name, pid=pid)
         observed = self.driver.observe(request)
-        with self._machine() as machine:
+        with self.machine() as machine:
             self.driver.attach(request, observed).execute(machine)
 
     def add_thread(self, tid: int) -> None:
@@ -250,26 +259,16 @@ class Group:
         members.wait_empty(self.everywhere(), time.monotonic() + timeout)
 
     def delete(self, timeout: float = TIMEOUT_S, *, kill: bool = True) -> None:
-        """Kill what is in it, and remove it from every hierarchy, with its record.
+        """Kill what is in it, and remove it from every hierarchy, with the groups below it and all
+        their records.
 
         Raises `DeadlineExceeded` or `GroupBusy` when something cannot be killed, or without `kill`
-        when there is a process; the group is then still recorded, and can be deleted again.
+        when there is a process; the group is then still recorded, and can be deleted again.  Killed
+        in the middle, `Manager.gc` finishes it.
         """
         with self._lock():
-            self.delete_locked(timeout, kill=kill)
-        prune(self.host, self._rundir, self.name)
-
-    def delete_locked(self, timeout: float = TIMEOUT_S, *, kill: bool = True) -> None:
-        """As `delete`, for whoever holds the group's lock already; the groups above stay."""
-        try:
-            self._remove()
-        except GroupBusy:
-            if not kill:
-                raise
-            members.kill_all(self._there(), time.monotonic() + timeout)
-            self._remove()
-        self.close()
-        self._rundir.delete(self.name)
+            unfinished.remove(self, timeout, kill=kill)
+        prune(self.host, self.rundir, self.name)
 
     # -- running things in it
 
@@ -291,8 +290,8 @@ class Group:
 
         return running.run(self, argv, timeout=timeout, **options)
 
-    async def apopen(self, argv: Sequence[str], **options: Any) -> GroupProcess:
-        """As `popen`, for asyncio."""
+    async def apopen(self, argv: Sequence[str], **options: Any) -> AsyncGroupProcess:
+        """As `popen`, for asyncio: `await process.wait()`, `await process.communicate()`."""
         from cgmgr import running
 
         return await running.apopen(self, argv, **options)
@@ -309,7 +308,7 @@ class Group:
 
     def _compile(self, asked: Resources, best_effort: bool = False) -> tuple[Machine, Plan]:
         request = self._request(asked, best_effort)
-        machine = self._machine()
+        machine = self.machine()
         observed = self.driver.observe(request)
         machine.refused += observed.skipped
         return machine, self.driver.update(request, observed)
@@ -317,13 +316,8 @@ class Group:
     def _request(self, asked: Resources, best_effort: bool) -> Request:
         return Request(group=self.name, resources=asked, best_effort=best_effort)
 
-    def _remove(self) -> None:
-        """The kernel itself refuses to remove a group with processes, so nobody need look first."""
-        observed = Observed(group=self.name, here=tuple(self.paths))
-        with self._machine() as machine:
-            self.driver.remove(self.name, observed).execute(machine)
-
-    def _machine(self) -> Machine:
+    def machine(self) -> Machine:
+        """Where plans for this group are executed."""
         machine = Machine(self.host)
         for key, path in self.paths.items():
             machine.bind(self.name, key, path)
@@ -331,21 +325,11 @@ class Group:
 
     def _lock(self) -> AbstractContextManager[object]:
         rights.demand(self.host)
-        return self._rundir.lock(self.name)
+        return self.rundir.lock(self.name)
 
     def _main(self) -> Directory:
         """The hierarchy whose membership counts: cgroup2 where the group is in it."""
         return self.at(min(self.paths))
-
-    def _there(self) -> list[Directory]:
-        """The directories that still exist: a half removed group can be removed again."""
-        found: list[Directory] = []
-        for key in sorted(self.paths):
-            try:
-                found.append(self.at(key))
-            except GroupGone:
-                continue
-        return found
 
     def _freezers(self) -> list[Directory]:
         keys = {h.key for h in (self.host.holder("freezer"), self.host.v2) if h is not None}

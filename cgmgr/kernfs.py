@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 
-from cgmgr import linux
+from cgmgr import linux, shelf
 from cgmgr.errors import (
     CgmgrError,
     ControllerUnavailable,
@@ -124,6 +124,20 @@ def translate(operation: str, path: str, error: OSError, value: str | None = Non
     return plain
 
 
+#: no descriptor is left, in this process or in the system
+_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+def _opened(file: str, flags: int, folder: int) -> int:
+    """open(2); where no descriptor is left, those that are only kept make room."""
+    try:
+        return os.open(file, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in _NONE_LEFT or not shelf.clear():
+            raise
+    return os.open(file, flags, dir_fd=folder)
+
+
 class Directory:
     """One open group.  Use as a context manager, or close it.
 
@@ -163,7 +177,7 @@ class Directory:
     def read(self, file: str) -> str:
         """The file's text, read to its end."""
         try:
-            fd = os.open(file, _READ, dir_fd=self.fd)
+            fd = _opened(file, _READ, self.fd)
         except OSError as error:
             raise self._failed("read", file, error) from error
         try:
@@ -200,7 +214,7 @@ class Directory:
     def open(self, file: str, flags: int = os.O_RDONLY) -> int:
         """A descriptor of a file, for poll, eventfd or a child process.  The caller closes it."""
         try:
-            return os.open(file, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd)
+            return _opened(file, flags | os.O_CLOEXEC | os.O_NOFOLLOW, self.fd)
         except OSError as error:
             raise self._failed("open", file, error) from error
 
@@ -325,7 +339,7 @@ class Tree:
 
     def write_file(self, directory: Directory, file: str, data: bytes) -> None:
         """The one place that writes.  Raises `OSError`; `Directory.write` gives it its words."""
-        fd = os.open(file, _WRITE, dir_fd=directory.fd)
+        fd = _opened(file, _WRITE, directory.fd)
         try:
             os.write(fd, data)
         finally:
@@ -334,6 +348,11 @@ class Tree:
     def _open(self, path: str) -> int:
         inside = (check_path(path) if ".." in path else path).strip("/") or "."
         try:
+            try:
+                return linux.openat2(self._root, inside, _DIRECTORY, _BENEATH)
+            except OSError as error:
+                if error.errno not in _NONE_LEFT or not shelf.clear():
+                    raise
             return linux.openat2(self._root, inside, _DIRECTORY, _BENEATH)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):

@@ -1,8 +1,8 @@
 """Makes, finds and lists groups on one host, and cleans up after those that died.
 
 Law: names, drivers, records and locks meet here.  What a group can do is in `cgmgr.group`, how it
-comes to be in the driver's plan.  A record is written before the first directory is made, so that
-whatever a killed process leaves behind can be found.
+comes to be in the driver's plan.  What is under way is noted before the first step, so that
+whatever a killed process leaves behind can be found (`cgmgr.unfinished`).
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import contextlib
 import os
 from itertools import count
 
+from cgmgr import collect, kernfs, parents, rights, unfinished
 from cgmgr import driver as drivers
-from cgmgr import kernfs, parents, rights
 from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
 from cgmgr.group import Group, Report, asked_for, foretold
 from cgmgr.host import Host
 from cgmgr.plan import Machine, Target
-from cgmgr.record import Record
 from cgmgr.resources import Resources
 from cgmgr.rundir import GroupRecord, Rundir
 
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from typing import Any, Final
 
+    from cgmgr.collect import Collected
     from cgmgr.driver import Driver
+    from cgmgr.plan import Plan
     from cgmgr.result import Result
 
 #: the group below which names without a leading / are
@@ -39,14 +40,6 @@ ACCOUNTING: Final = ("cpu", "io", "memory", "pids")
 CREATE_TRIES: Final = 5
 
 _serial = count(1)
-
-
-class Collected(Record):
-    """What `gc` removed, what it could not, with the reason, and the damaged records it dropped."""
-
-    removed: tuple[str, ...] = ()
-    failed: tuple[tuple[str, str], ...] = ()
-    swept: tuple[str, ...] = ()
 
 
 class Manager:
@@ -68,7 +61,7 @@ class Manager:
     @property
     def driver(self) -> Driver:
         """The driver of new groups."""
-        return self._driver(self._name)
+        return self.driver_of(self._name)
 
     def create(
         self,
@@ -99,23 +92,26 @@ class Manager:
         raise AssertionError("the loop returns or raises")
 
     def _create(self, request: Request, record: GroupRecord) -> Group:
-        with parents.locked(self.rundir, request.group), Machine(self.host) as machine:
+        name = request.group
+        for above in kernfs.ancestors_of(name)[1:]:
+            collect.settle(self, above)
+        with parents.locked(self.rundir, name), Machine(self.host) as machine:
+            if (note := self.rundir.noted(name)) is not None:
+                unfinished.settle(self.group_of(note))
             observed = self.driver.observe(request)
             plan = self.driver.create(request, observed)
-            # half made it goes with its maker, whatever it is to be: a killed one is collected
-            half = record.replace(paths=self._paths(request.group, machine), ephemeral=True)
-            self.rundir.save(half)
-            above = {name for names in observed.missing.values() for name in names}
-            parents.remember(self.rundir, above, self.driver.name)
+            record = record.replace(paths=self._paths(name, machine))
+            missing = {group for groups in observed.missing.values() for group in groups}
             try:
-                plan.execute(machine)
-                record = record.replace(paths=self._paths(request.group, machine))
-                if record != half:
-                    self.rundir.save(record)
+                self.rundir.note(record)
+                parents.remember(self.rundir, missing, self.driver.name)
+                record = self._make(plan, machine, record)
             except BaseException as error:
-                self.rundir.delete(request.group)
+                # a second ^C may have come while the first was taken back: gc does the rest
+                if isinstance(error, Exception) or not self.driver.paths(name):
+                    self.rundir.end(name)
                 try:
-                    parents.prune_locked(self.host, self.rundir, request.group)
+                    parents.prune_locked(self.host, self.rundir, name)
                 except CgmgrError as left:
                     error.add_note(f"not undone: {left}")
                 raise
@@ -125,6 +121,20 @@ class Manager:
             refused=(*observed.skipped, *plan.refused, *machine.refused),
         )
         return group
+
+    def _make(self, plan: Plan, machine: Machine, record: GroupRecord) -> GroupRecord:
+        """Execute the plan of a group that is noted, and make the note its record."""
+        take_back = plan.execute(machine)
+        try:
+            paths = self._paths(record.name, machine)
+            if paths != record.paths:  # known only once it was made
+                record = record.replace(paths=paths)
+                self.rundir.note(record)
+            self.rundir.commit(record.name)
+        except BaseException as error:
+            unfinished.take_back(error, take_back)
+            raise
+        return record
 
     def _paths(self, group: str, machine: Machine) -> dict[str, str]:
         """Where the group is or will be, in every hierarchy."""
@@ -159,8 +169,8 @@ class Manager:
         is then not known.  Raises `NoSuchGroup`.
         """
         group = full_name(name)
-        record = self.rundir.load(group)
-        driver = self._driver(record.driver) if record is not None else self.driver
+        record = self.rundir.load(group) or self.rundir.noted(group)
+        driver = self.driver_of(record.driver) if record is not None else self.driver
         paths = driver.paths(group)
         if not paths:
             raise NoSuchGroup(
@@ -171,7 +181,7 @@ class Manager:
             )
         if record is None:
             record = GroupRecord(name=group, driver=driver.name, paths=paths)
-        return self._group(record.replace(paths=paths), _recorded(record))
+        return self._group(record.replace(paths=paths), unfinished.recorded(record))
 
     def list(self, parent: str = PARENT) -> list[str]:
         """The names of the groups below `parent`, in any hierarchy, sorted."""
@@ -188,61 +198,37 @@ class Manager:
             yield group
 
     def gc(self) -> Collected:
-        """Remove what killed processes left: their groups, empty parents, damaged records; and the
-        records of groups that somebody else removed.
+        """Clear up after killed processes: remove their groups, and what they had half made or half
+        removed, put back what they had half changed, and drop empty parents, damaged records, and
+        the records of groups that somebody else removed.
 
-        Everything in such a group is killed.  What cannot be removed is reported, and stays
-        recorded.
+        Everything in a group that goes is killed.  What cannot be done is reported; what cannot be
+        removed stays recorded.  A group that somebody is at work with is left alone.
         """
-        removed: list[str] = []
-        failed: list[tuple[str, str]] = []
-        for name in self.orphans():
-            try:
-                with self.rundir.lock(name):
-                    if self._collect(name):
-                        removed.append(name)
-                parents.prune(self.host, self.rundir, name)
-            except CgmgrError as error:
-                failed.append((name, str(error)))
-        for record in self.rundir.records():
-            if record.implicit:
-                parents.prune(self.host, self.rundir, kernfs.join(record.name, "any"))
-        swept = tuple(self.rundir.sweep())
-        return Collected(removed=tuple(removed), failed=tuple(failed), swept=swept)
+        return collect.collect(self)
 
     def orphans(self) -> tuple[str, ...]:
         """The names of the groups that `gc` would remove, or whose records it would."""
-        return tuple(
-            record.name
-            for record in self.rundir.records()
-            if not record.implicit and (record.orphaned or self._vanished(record))
-        )
+        half = (note.name for note in self.rundir.cut_short() if note.before is None)
+        return (*half, *(record.name for record in collect.orphans(self)))
+
+    def half_changed(self) -> tuple[str, ...]:
+        """The names of the groups whose old settings `gc` would put back."""
+        notes = self.rundir.cut_short()
+        return tuple(note.name for note in notes if note.before is not None)
 
     # -- inside
 
-    def _collect(self, name: str) -> bool:
-        """Whether it was still an orphan: since it was listed, somebody else may have collected it,
-        and made another of that name."""
-        record = self.rundir.load(name)
-        if record is None or not (record.orphaned or self._vanished(record)):
-            return False
-        paths = self._driver(record.driver).paths(name)
-        group = self._group(record.replace(paths=paths), Resources())
-        if paths:
-            group.delete_locked()
-        else:
-            self.rundir.delete(name)
-        return True
-
-    def _vanished(self, record: GroupRecord) -> bool:
-        """Whether somebody removed the group, and left us its record."""
-        return not self._driver(record.driver).paths(record.name)
+    def group_of(self, record: GroupRecord) -> Group:
+        """The group of a record, where it is now: its `paths` are empty where it is nowhere."""
+        paths = self.driver_of(record.driver).paths(record.name)
+        return self._group(record.replace(paths=paths), Resources())
 
     def _group(self, record: GroupRecord, resources: Resources) -> Group:
         return Group(
             record.name,
             host=self.host,
-            driver=self._driver(record.driver),
+            driver=self.driver_of(record.driver),
             paths=record.paths,
             resources=resources,
             rundir=self.rundir,
@@ -258,7 +244,8 @@ class Manager:
             ephemeral=ephemeral,
         )
 
-    def _driver(self, name: str) -> Driver:
+    def driver_of(self, name: str) -> Driver:
+        """The driver of that name, loaded once."""
         driver = self._drivers.get(name)
         if driver is None:
             driver = self._drivers[name] = drivers.load(name, self.host)
@@ -292,15 +279,6 @@ def _request(
         threaded=threaded,
         best_effort=best_effort,
     )
-
-
-def _recorded(record: GroupRecord) -> Resources:
-    if not record.resources:
-        return Resources()
-    from cgmgr.resources.words import resources_of
-
-    words: dict[str, Any] = record.resources
-    return resources_of(**words)
 
 
 def run(

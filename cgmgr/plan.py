@@ -55,12 +55,24 @@ class Drift(Record):
     held: str | None
 
 
+class Was(Record):
+    """What a file held before it was changed, for whoever clears up after a killed process: the
+    text that brings it back, by the hierarchy's key, the leaf and the file.  A device filter has no
+    file, "": what it was is known from what was asked for."""
+
+    key: str
+    leaf: str = ""
+    file: str = ""
+    text: str = ""
+
+
 class Machine:
     """Where a plan is executed: the host, where each group is, and what came of it.
 
     A group is at its own name below the hierarchy's base, unless a step bound it elsewhere.
     `refused` collects what a best-effort step could not hold.  `kept` is what a step puts by for
-    its own undo, such as an open descriptor, by the `id` of the step: steps are frozen.
+    its own undo, such as an open descriptor, by the `id` of the step: steps are frozen.  `gone` are
+    the names of groups that went together with one above them.
     """
 
     def __init__(self, host: Host) -> None:
@@ -68,6 +80,7 @@ class Machine:
         self.effects: list[Effect] = []
         self.refused: list[CgmgrError] = []
         self.kept: dict[int, object] = {}
+        self.gone: set[str] = set()
         self._bound: dict[tuple[str, str], str] = {}
         self._directories: dict[Target, kernfs.Directory] = {}
 
@@ -134,6 +147,11 @@ class Step(Record):
 
     def undo(self, machine: Machine) -> None:
         """Take the change back.  Called at most once, and only after `execute` returned."""
+
+    def before(self, _machine: Machine) -> Iterator[Was]:
+        """What `undo` would bring back, as far as a later process can.  Whether the step was done
+        or not, it may be brought back."""
+        return iter(())
 
     def drift(self, _machine: Machine) -> Iterator[Drift]:
         """Where the machine is not as this step would leave it.  Changes nothing."""
@@ -258,7 +276,7 @@ class Write(Step):
             try:
                 self._verify(machine, group, row)
             except CgmgrError:
-                self._restore(group)
+                self._restore(machine)
                 raise
 
     def _verify(self, machine: Machine, group: kernfs.Directory, row: Row) -> None:
@@ -275,16 +293,21 @@ class Write(Step):
             machine.effects.append(Effect(path=path, asked=row.value, held=held))
 
     def undo(self, machine: Machine) -> None:
-        self._restore(machine.at(self.target))
+        self._restore(machine)
 
     def drift(self, machine: Machine) -> Iterator[Drift]:
         yield from _drift(machine.at(self.target), self.row)
 
-    def _restore(self, group: kernfs.Directory) -> None:
+    def before(self, _machine: Machine) -> Iterator[Was]:
         text = self.row.undo if self.row.undo is not None else self.previous
         if text is not None:
+            file = self.row.undo_file or self.row.file
             # nothing at all is what the kernel takes for no write
-            group.write(self.row.undo_file or self.row.file, text or "\n")
+            yield Was(key=self.target.key, leaf=self.target.leaf, file=file, text=text or "\n")
+
+    def _restore(self, machine: Machine) -> None:
+        for was in self.before(machine):
+            machine.at(self.target).write(was.file, was.text)
 
 
 def explain(error: CgmgrError, row: Row, group: kernfs.Directory) -> CgmgrError:
@@ -333,6 +356,10 @@ class Plan(Record):
             if step.shared:
                 lines.append("    shared: stays, unless this plan fails and nobody else uses it")
         return lines
+
+    def before(self, machine: Machine) -> tuple[Was, ...]:
+        """What brings the old values back, in the order in which the kernel takes them."""
+        return tuple(was for step in reversed(self.steps) for was in step.before(machine))
 
     def execute(self, machine: Machine) -> Callable[[], None]:
         """Do every step, or none: on any failure what was done is undone, last first.

@@ -11,6 +11,7 @@ import time
 from cgmgr import owner
 from cgmgr.host import read_text
 from cgmgr.owner import Owner
+from cgmgr.plan import Was
 from cgmgr.record import Record
 from cgmgr.statedir import Damaged, Folder, encode
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Final, Self
 
-    from cgmgr.resources import Resources
-
 
 class GroupRecord(Record):
     """What is remembered of a group.
@@ -28,6 +27,10 @@ class GroupRecord(Record):
     `paths` is its path in each hierarchy, by the hierarchy's key; `resources` are the words it was
     asked for.  An `ephemeral` group is meant to go with its owner, an `implicit` one was made only
     as the parent of another, and goes with the last of those below it.
+
+    In a note of what is under way (`Rundir.begin`), `before` holds what brings the old settings
+    back, and None says that the group is being made or removed, and goes altogether; `spare` that
+    it goes only as long as there is no process in it.
     """
 
     name: str
@@ -38,6 +41,8 @@ class GroupRecord(Record):
     implicit: bool = False
     owner: Owner | None = None
     created_usec: int = 0
+    before: tuple[Was, ...] | None = None
+    spare: bool = False
 
     @classmethod
     def of_this_process(cls, **fields: Any) -> Self:
@@ -84,6 +89,8 @@ class Rundir(Folder):
         fields = _checked(GroupRecord, value, _GROUP_FIELDS)
         if value.get("owner") is not None:
             fields["owner"] = Owner(**_checked(Owner, value["owner"], _OWNER_FIELDS))
+        if value.get("before") is not None:
+            fields["before"] = _before(value["before"])
         record = GroupRecord(**fields)
         if encode(record.name) != encoded:
             raise ValueError(f"it is the record of {record.name!r}")
@@ -98,13 +105,18 @@ class Rundir(Folder):
         """Replace the group's record.  The caller holds its lock."""
         self.write(record.name, _plain(record))
 
-    def save_resources(self, name: str, resources: Resources) -> None:
-        """Replace what was asked for; nothing to do for a group without a record."""
-        from cgmgr.resources.words import words_of
+    def note(self, record: GroupRecord) -> None:
+        """Note what is under way, as `begin` does."""
+        self.begin(record.name, _plain(record))
 
-        record = self.load(name)
-        if record is not None:
-            self.save(record.replace(resources=words_of(resources)))
+    def noted(self, name: str) -> GroupRecord | None:
+        """What is under way with a group, or was when somebody was killed; None if nothing is."""
+        note: GroupRecord | None = self.begun(name)
+        return note
+
+    def cut_short(self) -> list[GroupRecord]:
+        """What killed processes were at.  Look again under the lock before acting."""
+        return list(self.unfinished())
 
     def delete(self, name: str) -> None:
         """Forget the group.  The caller holds its lock, whose file goes when it lets go."""
@@ -118,11 +130,6 @@ class Rundir(Folder):
         """The records that cannot be read; `sweep` removes them, the groups stay."""
         return [entry for _, entry in self.entries() if isinstance(entry, Damaged)]
 
-    def orphans(self) -> list[str]:
-        """The names of the groups that outlived their owner.  Look again under the lock
-        (`GroupRecord.orphaned`) before acting: the name may have a new owner by then."""
-        return [record.name for record in self.records() if record.orphaned]
-
 
 _OWNER_FIELDS: Final = {"boot_id": str, "pid": int, "start_ticks": int, "pid_namespace": str}
 _GROUP_FIELDS: Final = {
@@ -133,6 +140,7 @@ _GROUP_FIELDS: Final = {
     "ephemeral": bool,
     "implicit": bool,
     "created_usec": int,
+    "spare": bool,
 }
 
 
@@ -140,7 +148,24 @@ def _plain(record: GroupRecord) -> dict[str, Any]:
     value = {field: getattr(record, field) for field in record.__fields__}
     if record.owner is not None:
         value["owner"] = {field: getattr(record.owner, field) for field in Owner.__fields__}
+    if record.before is not None:
+        value["before"] = [[getattr(was, f) for f in Was.__fields__] for was in record.before]
     return value
+
+
+def _before(value: Any) -> tuple[Was, ...]:
+    if isinstance(value, list) is False:
+        raise ValueError("before is no list")
+    return tuple(_was(row) for row in value)
+
+
+def _was(row: Any) -> Was:
+    if isinstance(row, list) is False or len(row) != len(Was.__fields__):
+        raise ValueError("before is no list of rows")
+    fields: dict[str, Any] = dict(zip(Was.__fields__, row, strict=True))
+    if not _is_text(fields):
+        raise ValueError("before holds what is no text")
+    return Was(**fields)
 
 
 def _checked(record: type[Record], value: Any, kinds: dict[str, type]) -> dict[str, Any]:

@@ -1,17 +1,14 @@
 """Records and locks in files: what outlives a command, and may be left by a killed one.
 
 Law: nothing is known of what a record means.  A state root holds folders, a folder holds for each
-name at most three files: `NAME.json`, the record; `NAME.lock`, which is there while the name is
-locked, and as long as it has a record; `NAME.tmp`, a record on its way.  `Folder.sweep` removes
-what nobody uses.
+name at most four files: `NAME.json`, the record; `NAME.lock`, which is there while the name is
+locked, and as long as it has a record; `NAME.tmp`, a record on its way; `NAME.undo`, a record of
+what is under way, written before the first step of it and gone with the last: where it is there and
+the name is not locked, somebody was killed in between.  `Folder.sweep` removes what nobody uses.
 
 Records are replaced by rename(2), so a reader sees the old one or the new one, never a part, and
 needs no lock.  They are not synced to disk: nothing that is remembered here outlives the boot, and
 the root is meant to lie on a tmpfs.
-
-A lock is flock(2) on the lock file: the kernel lets go of it when its holder dies.  Whoever takes
-it looks again whether the file still has its name, because the one who held it before may have
-removed it.  Several locks are taken in the order of their names; a deadline ends every other wait.
 """
 
 from __future__ import annotations
@@ -20,27 +17,22 @@ import contextlib
 import errno
 import fcntl
 import os
-import time
 
+from cgmgr import statefile
 from cgmgr.errors import DeadlineExceeded, HostError, RequestError, kernel_error
-from cgmgr.host import read_text
 from cgmgr.record import Record
+from cgmgr.statelock import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from typing import Any, Final, Self
+    from typing import Any, Final
 
 LOCK_S: Final = 30.0
 #: leaves room in 255 bytes (NAME_MAX) for the ends of the file names
 _LONGEST: Final = 200
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b"/%")
 _HASHED: Final = "%h"
-#: The sticky bit keeps files in XDG_RUNTIME_DIR from being cleaned up after six hours (XDG Base
-#: Directory Specification).
-_FILE_MODE, _DIRECTORY_MODE = 0o1600, 0o1700
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Damaged(Record):
@@ -125,6 +117,12 @@ class Folder:
         None is for ever; `DeadlineExceeded` tells who holds it.  It is not reentrant."""
         return Lock(self, encode(name), timeout)
 
+    @contextlib.contextmanager
+    def at_once(self, name: str) -> Generator[bool]:
+        """Hold the name's lock, unless somebody else does; gives whether it is held."""
+        with self._at_once(encode(name)) as held:
+            yield held
+
     def read(self, name: str) -> Any:
         """The name's record, None if there is none; `HostError` if it is damaged."""
         try:
@@ -143,21 +141,55 @@ class Folder:
 
         The caller holds the name's lock; for reading it need not.
         """
-        import json
-
-        data = json.dumps(value).encode("ascii")
         with self.opened(create=True) as folder:
+            file = encode(name)
+            self._put(name, f"{file}.tmp", value, folder)
             try:
-                _replace(folder, encode(name), data)
+                statefile.rename(f"{file}.tmp", f"{file}.json", folder)
             except OSError as error:
-                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                hint = f"df -h {self.root}" if full else None
-                raise kernel_error("write record", self.path_of(name), error, hint=hint) from error
+                statefile.unlink(f"{file}.tmp", folder)
+                raise kernel_error("write record", self.path_of(name), error) from error
+
+    def begin(self, name: str, value: object) -> None:
+        """Note what is under way, before the first step.  The caller holds the name's lock, until
+        `commit` or `end`."""
+        with self.opened(create=True) as folder:
+            self._put(name, f"{encode(name)}.undo", value, folder)
+
+    def commit(self, name: str) -> bool:
+        """What was noted becomes the record, and is no longer under way.  Whether it was noted."""
+        return self._rename(name, ".undo", ".json")
+
+    def retract(self, name: str) -> bool:
+        """The record becomes the note of what is under way.  Whether there was a record."""
+        return self._rename(name, ".json", ".undo")
+
+    def end(self, name: str) -> None:
+        """Nothing is under way any more; no error when nothing was."""
+        with self.opened() as folder:
+            statefile.unlink(f"{encode(name)}.undo", folder)
+
+    def begun(self, name: str) -> Any:
+        """What was noted by `begin` or `retract`, None if nothing is under way.  A note that was
+        not written to its end is none: there was no first step."""
+        try:
+            return self._read(f"{encode(name)}.undo")
+        except ValueError:
+            return None
+
+    def unfinished(self) -> Iterator[Any]:
+        """Every note of what is under way, of names that nobody has locked."""
+        for file in self._files(".undo"):
+            encoded = file.removesuffix(".undo")
+            with contextlib.suppress(ValueError):
+                value = None if self._locked(encoded) else self._read(file)
+                if value is not None:
+                    yield value
 
     def remove(self, name: str) -> None:
         """Forget the name; no error when there is no record."""
         with self.opened() as folder:
-            _unlink(f"{encode(name)}.json", folder)
+            statefile.unlink(f"{encode(name)}.json", folder)
 
     def entries(self) -> Iterator[tuple[str | None, Any]]:
         """Every name with its record, in the order of the file names.  A damaged record is a
@@ -171,14 +203,15 @@ class Folder:
                 yield decode(file.removesuffix(".json")), value
 
     def sweep(self) -> list[str]:
-        """Remove what nobody uses: half-written records, damaged ones, locks without a record.
+        """Remove what nobody uses: half-written records and notes, damaged ones, locks without a
+        record.
         Returns the paths of the records that it removed, with the reason, a line each."""
         swept: list[str] = []
-        for end in (".tmp", ".json", ".lock"):
+        for end in (".tmp", ".undo", ".json", ".lock"):
             for file in self._files(end):
                 # a name that is locked is in use; letting go of a lock without a record removes it
-                with contextlib.suppress(DeadlineExceeded), Lock(self, file.removesuffix(end), 0):
-                    swept += self._sweep(file)
+                with self._at_once(file.removesuffix(end)) as held:
+                    swept += self._sweep(file) if held else []
         return swept
 
     def path_of(self, name: str) -> str:
@@ -206,15 +239,59 @@ class Folder:
 
     def _open(self, create: bool) -> int:
         parent, _, name = self.root.rpartition("/")
-        fd = os.open(parent or "/", _DIRECTORY & ~os.O_NOFOLLOW)
+        fd = os.open(parent or "/", statefile.DIRECTORY & ~os.O_NOFOLLOW)
         for below in (name, self.name):
             above = fd
             try:
-                fd = _open_directory(below, above, create)
+                fd = statefile.open_directory(below, above, create)
             finally:
                 os.close(above)
-            _check_private(fd, self.root if below == name else self.path)
+            statefile.check_private(fd, self.root if below == name else self.path)
         return fd
+
+    @contextlib.contextmanager
+    def _at_once(self, encoded: str) -> Generator[bool]:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(Lock(self, encoded, 0))
+            except DeadlineExceeded:
+                yield False
+                return
+            yield True
+
+    def _put(self, name: str, file: str, value: object, folder: int) -> None:
+        import json
+
+        try:
+            statefile.write(file, json.dumps(value).encode("ascii"), folder)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = f"df -h {self.root}" if full else None
+            raise kernel_error("write record", self.path_of(name), error, hint=hint) from error
+
+    def _rename(self, name: str, end: str, into: str) -> bool:
+        file = encode(name)
+        with self.opened() as folder:
+            try:
+                return folder >= 0 and statefile.rename(file + end, file + into, folder)
+            except OSError as error:
+                raise kernel_error("rename record", self.path_of(name), error) from error
+
+    def _locked(self, encoded: str) -> bool:
+        """Whether somebody holds the lock just now.  Nothing is made."""
+        with self.opened() as folder:
+            try:
+                fd = os.open(f"{encoded}.lock", statefile.FILE, dir_fd=folder)
+            except FileNotFoundError:
+                return False
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(fd)
+            return False
 
     def _files(self, end: str) -> list[str]:
         with self.opened() as folder:
@@ -227,11 +304,11 @@ class Folder:
         import json
 
         with self.opened() as folder:
-            data = _content(file, folder)
+            data = statefile.content(file, folder)
         if data is None:
             return None
         try:
-            return self.parse(file.removesuffix(".json"), json.loads(data))
+            return self.parse(file.rpartition(".")[0], json.loads(data))
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
 
@@ -240,7 +317,7 @@ class Folder:
         reason = ""
         if file.endswith(".tmp"):
             reason = "half-written"
-        elif file.endswith(".json"):
+        elif file.endswith((".json", ".undo")):
             try:
                 self._read(file)
             except ValueError as error:
@@ -248,153 +325,5 @@ class Folder:
         if not reason:
             return []
         with self.opened() as folder:
-            _unlink(file, folder)
+            statefile.unlink(file, folder)
         return [f"{self.path}/{file}: {reason}"]
-
-
-class Lock:
-    """The lock of one name, held within a `with`.  See `Folder.lock`."""
-
-    __slots__ = ("_encoded", "_fd", "_folder", "_timeout")
-
-    def __init__(self, folder: Folder, encoded: str, timeout: float | None) -> None:
-        self._folder = folder
-        self._encoded = encoded
-        self._timeout = timeout
-        self._fd = -1
-
-    def __enter__(self) -> Self:
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        while self._fd < 0:
-            self._try(deadline)
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        fd, self._fd = self._fd, -1
-        try:
-            with self._folder.opened() as folder:
-                if folder >= 0 and not _exists(f"{self._encoded}.json", folder):
-                    _unlink(f"{self._encoded}.lock", folder)
-        finally:
-            # a forked child may have a copy of the descriptor, and a close would leave it locked
-            fcntl.flock(fd, fcntl.LOCK_UN)
-            os.close(fd)
-
-    def _try(self, deadline: float | None) -> None:
-        """Take the lock, unless its file lost its name to whoever held it before."""
-        file = f"{self._encoded}.lock"
-        with self._folder.opened(create=True) as folder:
-            fd = os.open(file, _FILE | os.O_CREAT, _FILE_MODE, dir_fd=folder)
-            try:
-                self._wait(fd, deadline)
-                if _is(file, fd, folder):
-                    self._fd = fd
-            finally:
-                if self._fd < 0:
-                    os.close(fd)
-
-    def _wait(self, fd: int, deadline: float | None) -> None:
-        if deadline is None:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            return
-        pause = 0.0005
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise self._busy(fd) from error
-            time.sleep(min(pause, left))
-            pause = min(pause * 2, 0.05)
-
-    def _busy(self, fd: int) -> DeadlineExceeded:
-        path = f"{self._folder.path}/{self._encoded}.lock"
-        holder = _holder(fd)
-        return DeadlineExceeded(
-            f"lock {path}: not free after {self._timeout:g} s"
-            + (f", held by process {holder}" if holder else ""),
-            operation="lock",
-            path=path,
-            errno=errno.EWOULDBLOCK,
-            hint=f"ps -o pid,stat,args -p {holder}" if holder else None,
-        )
-
-
-def _open_directory(name: str, above: int, create: bool) -> int:
-    if create:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, _DIRECTORY_MODE, dir_fd=above)
-    return os.open(name, _DIRECTORY, dir_fd=above)
-
-
-def _check_private(fd: int, path: str) -> None:
-    """Whoever could write here could have any group killed by a forged record."""
-    status = os.fstat(fd)
-    user = os.geteuid()
-    if status.st_uid == user and not status.st_mode & 0o077:
-        return
-    os.close(fd)
-    raise HostError(
-        f"open {path}: it must belong to user {user} alone, "
-        f"and belongs to {status.st_uid} with mode {status.st_mode & 0o7777:o}",
-        operation="open",
-        path=path,
-        hint=f"chown {user} {path} && chmod 1700 {path}",
-    )
-
-
-def _replace(folder: int, encoded: str, data: bytes) -> None:
-    temporary = f"{encoded}.tmp"
-    try:
-        fd = os.open(temporary, _FILE | os.O_CREAT | os.O_TRUNC, _FILE_MODE, dir_fd=folder)
-        try:
-            while data:
-                data = data[os.write(fd, data) :]
-        finally:
-            os.close(fd)
-        os.rename(temporary, f"{encoded}.json", src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        _unlink(temporary, folder)
-        raise
-
-
-def _content(file: str, folder: int) -> bytes | None:
-    if folder < 0:
-        return None
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    with open(fd, "rb") as opened:
-        return opened.read()
-
-
-def _unlink(file: str, folder: int) -> None:
-    if folder >= 0:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file, dir_fd=folder)
-
-
-def _exists(file: str, folder: int) -> bool:
-    return os.access(file, os.F_OK, dir_fd=folder, follow_symlinks=False)
-
-
-def _is(file: str, fd: int, folder: int) -> bool:
-    """Whether the open file is the one that has this name now."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(file, dir_fd=folder, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
-
-
-def _holder(fd: int, proc: str = "/proc") -> int | None:
-    """The process that holds the flock of an open file, by /proc/locks (proc_locks(5))."""
-    status = os.fstat(fd)
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    for line in (read_text(proc, "locks") or "").splitlines():
-        fields = line.split()
-        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == device:
-            return int(fields[4]) or None
-    return None

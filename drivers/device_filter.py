@@ -26,7 +26,7 @@ from cgmgr.errors import (
     KernelError,
     NotDelegated,
 )
-from cgmgr.plan import Drift, Step, Target
+from cgmgr.plan import Drift, Step, Target, Was
 from cgmgr.record import Record
 
 from . import bpf, device_program
@@ -118,6 +118,9 @@ class ReplaceFilter(Step):
         if isinstance(change, Change):
             with contextlib.suppress(GroupGone), machine.open(self.target) as group:
                 _put_back(group, change)
+
+    def before(self, _machine: Machine) -> Iterator[Was]:
+        yield Was(key=self.target.key, leaf=self.target.leaf)
 
     def drift(self, machine: Machine) -> Iterator[Drift]:
         with machine.open(self.target) as group:

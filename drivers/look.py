@@ -105,12 +105,13 @@ class Look:
         hierarchy = self.host.need(controller.NAME)
         if here and hierarchy.key not in here:
             raise ControllerUnavailable(
-                f"group {group} has no {controller.NAME}: it is not in {hierarchy.mountpoint}",
+                f"group {group} has no {controller.NAME}: it is in other hierarchies only, "
+                f"and not in {hierarchy.mountpoint}",
                 controller=controller.NAME,
                 missing_at=hierarchy.mountpoint,
                 operation="set",
                 path=group,
-                hint=f"mkdir -p {hierarchy.mountpoint}{kernfs.join(hierarchy.base, group)}",
+                hint=f"cgmgr group rm {group}",
             )
         tree = self.host.tree(hierarchy)
         wanted = controller.observe(hierarchy.version, self.host.facts)

@@ -13,7 +13,8 @@ import time
 
 from cgmgr import freezer, members
 from cgmgr.errors import CgmgrError, GroupBusy, GroupGone
-from cgmgr.plan import Drift, Step, Target
+from cgmgr.kernfs import join
+from cgmgr.plan import Drift, Step, Target, Was
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ FREEZE_S: Final = 10.0
 #: TASK_NEW: a task that is being forked cannot be moved yet (runc#1950)
 ATTACH_TRIES: Final = 5
 EVACUATION_ROUNDS: Final = 100
+#: by version: the file, and what freezes and thaws
+FREEZER: Final = {
+    1: ("freezer.state", "FROZEN", "THAWED"),
+    2: ("cgroup.freeze", "1", "0"),
+}
 
 
 class Evacuate(Step):
@@ -141,6 +147,12 @@ class SetFrozen(Step):
     def undo(self, machine: Machine) -> None:
         self._set(machine, self.was_frozen)
 
+    def before(self, machine: Machine) -> Iterator[Was]:
+        v1 = machine.host.by_key(self.target.key).version == 1
+        file, frozen, thawed = FREEZER[1 if v1 else 2]
+        text = frozen if self.was_frozen else thawed
+        yield Was(key=self.target.key, leaf=self.target.leaf, file=file, text=text)
+
     def drift(self, machine: Machine) -> Iterator[Drift]:
         with machine.open(self.target) as group:
             state = freezer.state(group)
@@ -171,7 +183,9 @@ class RemoveGroup(Step):
         pause = 0.0005
         while True:
             try:
-                _remove(machine.tree(self.target), machine.path(self.target))
+                path = machine.path(self.target)
+                for lower in _remove(machine.tree(self.target), path):
+                    machine.gone.add(join(self.target.group, lower[len(path) :]))
                 return
             except GroupBusy as error:
                 _give_up_if_used(machine, self.target, error)
@@ -181,12 +195,14 @@ class RemoveGroup(Step):
             pause = min(pause * 2, 0.05)
 
 
-def _remove(tree: Tree, path: str) -> None:
-    """A group without groups below it goes at once; else from the bottom."""
+def _remove(tree: Tree, path: str) -> list[str]:
+    """A group without groups below it goes at once; else from the bottom.  Returns the paths of
+    those that went with it."""
+    below: list[str] = []
     with contextlib.suppress(GroupGone):
         try:
             tree.rmdir(path)
-            return
+            return below
         except GroupBusy:
             with tree.open(path) as group:
                 below = list(members.walk(group))[1:]
@@ -196,6 +212,7 @@ def _remove(tree: Tree, path: str) -> None:
             with contextlib.suppress(GroupGone):
                 tree.rmdir(lower)
         tree.rmdir(path)
+    return below
 
 
 def _give_up_if_used(machine: Machine, target: Target, error: GroupBusy) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,8 +13,7 @@ from hypothesis import strategies as st
 
 from cgmgr.errors import HostError, KernelError
 from cgmgr.owner import Owner
-from cgmgr.resources import Memory, Pids, Resources
-from cgmgr.resources.words import resources_of
+from cgmgr.plan import Was
 from cgmgr.rundir import GroupRecord, Rundir, default_root, way_to_a_root
 
 NAME = "/cgmgr/x"
@@ -37,10 +35,15 @@ def file_of(rundir: Rundir) -> Path:
     return Path(rundir.path_of(NAME))
 
 
+def orphans(rundir: Rundir) -> list[str]:
+    return [record.name for record in rundir.records() if record.orphaned]
+
+
 texts = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 owners = st.builds(
     Owner, boot_id=texts, pid=st.integers(1), start_ticks=st.integers(0), pid_namespace=texts
 )
+puts = st.builds(Was, key=texts, leaf=texts, file=texts, text=texts)
 records = st.builds(
     GroupRecord,
     name=texts.map(lambda text: f"/{text}"),
@@ -51,6 +54,8 @@ records = st.builds(
     implicit=st.booleans(),
     owner=st.none() | owners,
     created_usec=st.integers(0),
+    before=st.none() | st.lists(puts, max_size=3).map(tuple),
+    spare=st.booleans(),
 )
 
 
@@ -94,7 +99,7 @@ def test_orphans(rundir: Rundir, owner: Owner | None, ephemeral: bool, orphaned:
     remember(rundir, GroupRecord(name="/other", driver="cgroupfs"))
 
     assert record.orphaned is orphaned
-    assert rundir.orphans() == ([NAME] if orphaned else [])
+    assert orphans(rundir) == ([NAME] if orphaned else [])
 
 
 def test_a_killed_process_leaves_an_orphan(rundir: Rundir) -> None:
@@ -109,30 +114,14 @@ def test_a_killed_process_leaves_an_orphan(rundir: Rundir) -> None:
     os.read(reading, 1)
     os.close(reading)
     os.close(writing)
-    assert rundir.orphans() == []
+    assert orphans(rundir) == []
 
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    assert rundir.orphans() == [NAME]
+    assert orphans(rundir) == [NAME]
     with rundir.lock(NAME, 0):
         rundir.delete(NAME)
     assert list(Path(rundir.path).iterdir()) == []
-
-
-def test_resources_are_replaced_and_the_rest_stays(rundir: Rundir) -> None:
-    asked = Resources(memory=Memory(max_bytes=1 << 20), pids=Pids(max=7))
-    record = GroupRecord.of_this_process(name=NAME, driver="x", resources={"pids": "1"})
-    remember(rundir, record)
-    with rundir.lock(NAME):
-        rundir.save_resources(NAME, asked)
-        rundir.save_resources("/unknown", asked)
-
-    held = rundir.load(NAME)
-    assert held is not None
-    words: dict[str, Any] = held.resources
-    assert resources_of(**words) == asked
-    assert held.replace(resources=record.resources) == record
-    assert rundir.records() == [held]
 
 
 def test_what_a_later_version_adds_is_left_out(rundir: Rundir) -> None:
@@ -165,6 +154,9 @@ def test_what_an_earlier_version_did_not_write_has_its_default(rundir: Rundir) -
         ),
         pytest.param({"ephemeral": 1}, "ephemeral is missing", id="a number for a truth"),
         pytest.param({"created_usec": True}, "created_usec is missing", id="a truth for a number"),
+        pytest.param({"before": {}}, "before is no list", id="before no list"),
+        pytest.param({"before": [["", "x"]]}, "no list of rows", id="before of something else"),
+        pytest.param({"before": [["", "", "", 1]]}, "what is no text", id="a number before"),
         pytest.param({"owner": "me"}, "it holds no object", id="owner no table"),
         pytest.param({"owner": {"pid": 1}}, "boot_id is missing", id="half an owner"),
     ],
@@ -180,7 +172,7 @@ def test_a_record_that_says_something_else(rundir: Rundir, change: object, reaso
         rundir.load(NAME)
     assert reason in str(caught.value)
     assert rundir.records() == []
-    assert rundir.orphans() == []
+    assert orphans(rundir) == []
     assert [damaged.path for damaged in rundir.damaged()] == [str(file_of(rundir))]
     [line] = rundir.sweep()
     assert reason in line
@@ -224,3 +216,45 @@ def test_a_user_without_a_place_for_records_can_read_and_not_write(
     with pytest.raises(KernelError, match="no such file") as caught, rundir.lock(NAME):
         pass
     assert "export XDG_RUNTIME_DIR=" in (caught.value.hint or "")
+
+
+def test_what_is_under_way_is_noted_until_its_end(rundir: Rundir) -> None:
+    record = GroupRecord.of_this_process(name=NAME, driver="x")
+    with rundir.lock(NAME):
+        rundir.note(record)
+        assert rundir.load(NAME) is None
+        assert rundir.noted(NAME) == record
+        assert rundir.cut_short() == [], "somebody is at work with it"
+        assert rundir.commit(NAME)
+    assert (rundir.load(NAME), rundir.noted(NAME)) == (record, None)
+
+    with rundir.lock(NAME):
+        assert rundir.retract(NAME)
+        assert not rundir.retract(NAME)
+    assert (rundir.load(NAME), rundir.noted(NAME)) == (None, record)
+    assert rundir.cut_short() == [record]
+    assert rundir.sweep() == []
+
+    with rundir.lock(NAME):
+        rundir.end(NAME)
+        assert not rundir.commit(NAME)
+    assert list(Path(rundir.path).iterdir()) == []
+
+
+def test_a_note_that_was_not_written_to_its_end_is_none(rundir: Rundir) -> None:
+    remember(rundir, GroupRecord(name=NAME, driver="x"))
+    note = file_of(rundir).with_suffix(".undo")
+    note.write_text('{"name": "/cgm')
+
+    assert rundir.noted(NAME) is None
+    assert rundir.cut_short() == []
+    assert len(rundir.sweep()) == 1
+    assert not note.exists()
+    assert rundir.load(NAME) is not None
+
+
+def test_at_once_or_not_at_all(rundir: Rundir) -> None:
+    with rundir.at_once(NAME) as mine, rundir.at_once(NAME) as too:
+        assert (mine, too) == (True, False)
+    with rundir.at_once(NAME) as again:
+        assert again

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated
 
 import typer
 
-from cgmgr.errors import GroupBusy, NoSuchGroup
+from cgmgr.errors import CgmgrError
 
 from .options import DryRun, Timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cgmgr.group import Group
+    from cgmgr.manager import Manager
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Groups.", show_default=False)]
 
@@ -25,35 +24,38 @@ def rm(
     ] = False,
     timeout: Timeout = "10s",
     dry_run: DryRun = False,
-) -> None:
-    """Remove groups, with the groups below them.  One that holds processes stays, unless -f."""
-    from . import groups, settings
+) -> int:
+    """Remove groups, with the groups below them.  One that holds processes stays, unless -f.
+
+    What cannot be removed is told, and the others are removed all the same.  Exit status 1 when
+    something could not be.
+    """
+    from . import failing, groups, settings
 
     limit = settings.seconds(timeout)
     manager = groups.manager()
+    status = 0
     for name in names:
-        with groups.opened(name, manager) as group:
-            if not force:
-                _refuse_populated(group)
-            if dry_run:
-                print("\n".join(groups.removal(group)))
-                continue
-            if force:
-                group.kill(timeout=limit)
-            top = group.name
-        for below in reversed(list(groups.below(manager, top))):
-            # removing the last one below may have removed one that was there only for it
-            with contextlib.suppress(NoSuchGroup):
-                manager.open(below).delete(limit, kill=force)
+        try:
+            _remove(manager, name, force, limit, dry_run)
+        except CgmgrError as error:
+            failing.say(error)
+            status = 1
+    return status
 
 
-def _refuse_populated(group: Group) -> None:
-    members = group.pids(recursive=True)
-    if members:
-        some = "a process" if len(members) == 1 else f"{len(members)} processes"
-        raise GroupBusy(
-            f"group {group.name} holds {some}",
-            operation="remove group",
-            path=group.name,
-            hint=f"cgmgr group rm -f {group.name}",
-        )
+def _remove(manager: Manager, name: str, force: bool, limit: float, dry_run: bool) -> None:
+    from cgmgr import unfinished
+
+    from . import groups
+
+    group = groups.find(manager, name)
+    try:
+        if not dry_run:
+            group.delete(limit, kill=force)
+            return
+        if not force:
+            unfinished.refuse_populated(group)
+        print("\n".join(groups.removal(group)))
+    finally:
+        group.close()

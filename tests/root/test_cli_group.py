@@ -147,7 +147,7 @@ def test_bad_settings_are_named_and_nothing_is_changed(
         ("group rm", 2, "missing argument"),
         ("group ls --jsno", 2, "--jsno"),
         ("group freeze x --timeout", 2, "--timeout"),
-        ("group freeze /no-such-group --timeout soon", 1, "invalid timeout 'soon'"),
+        ("group freeze /no-such-group --timeout soon", 1, "invalid --timeout 'soon'"),
         ("group get /no-such-group", 1, "there is no group /no-such-group"),
         ("group rm /no-such-group", 1, "there is no group /no-such-group"),
         ("group tree /no-such-group", 1, "there is no group /no-such-group"),
@@ -282,12 +282,44 @@ def test_a_group_with_processes_stays_unless_told(
 
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"cgmgr: group /cgmgr/{group} holds a process\nhint: cgmgr group rm -f /cgmgr/{group}\n"
+        f"cgmgr: group /cgmgr/{group} holds a process ({sleeper.pid})\n"
+        f"hint: cgmgr group rm -f /cgmgr/{group}\n"
     )
     assert sleeper.poll() is None
 
     assert cgmgr("group", "rm", "-f", group).returncode == 0
     assert sleeper.wait(30) == -signal.SIGKILL
+    assert left(group) == []
+
+
+def test_what_can_be_removed_is_although_something_cannot(
+    group: str, name: str, sleeper: "subprocess.Popen[bytes]"
+) -> None:
+    other = f"{name}/other"
+    assert cgmgr("group", "create", other).returncode == 0
+
+    ended = cgmgr("group", "rm", "/no-such-group", group, "a/../b", other)
+
+    assert ended.returncode == 1
+    told = [line for line in ended.stderr.splitlines() if line.startswith("cgmgr: ")]
+    assert len(told) == 3
+    assert "there is no group /no-such-group" in told[0]
+    assert f"group /cgmgr/{group} holds a process" in told[1]
+    assert "'..'" in told[2]
+    assert left(other) == []
+    assert sleeper.poll() is None
+
+
+def test_a_group_in_some_hierarchies_only_is_removed_as_the_hint_says(group: str) -> None:
+    for directory in directories(group)[::2]:
+        directory.rmdir()
+    words = ["memory=1G", "pids=9", "cpus=1", "cpuset=0"]
+    refused = [cgmgr("group", "set", group, word) for word in words]
+    hints = {ended.stderr.partition("hint: ")[2].strip() for ended in refused if ended.returncode}
+
+    assert f"cgmgr group rm /cgmgr/{group}" in hints
+    ended = cgmgr("group", "rm", f"/cgmgr/{group}")
+    assert (ended.returncode, ended.stderr) == (0, "")
     assert left(group) == []
 
 

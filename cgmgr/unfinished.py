@@ -1,0 +1,212 @@
+"""Changes and removals of a group that a kill in the middle of them does not leave half done.
+
+Law: what is under way is noted before the first step, under the group's lock, and the note is gone
+after the last.  A note that is found under the lock is therefore of somebody who was killed, and
+`settle` clears up after them: a group that was being made or removed goes, one that was being
+changed gets its old settings back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+
+from cgmgr import members
+from cgmgr.driver import Observed, Request
+from cgmgr.errors import CgmgrError, GroupBusy, GroupGone
+from cgmgr.kernfs import join
+from cgmgr.resources import DeviceRule, Resources
+from cgmgr.rundir import GroupRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from cgmgr.group import Group
+    from cgmgr.kernfs import Directory
+    from cgmgr.plan import Machine, Plan, Was
+
+#: how long what is left of a group may take to go, in seconds
+SETTLE_S: Final = 10.0
+#: a group without a filter of ours may use every device
+EVERY_DEVICE: Final = (DeviceRule(kind="a"),)
+
+
+def change(group: Group, plan: Plan, machine: Machine, asked: Resources) -> Resources:
+    """Execute a plan that changes settings, and remember what was asked for, or neither.
+
+    Returns everything that is asked of the group now.  The caller holds the group's lock.
+    """
+    from cgmgr.resources.words import words_of
+
+    record = group.rundir.load(group.name)
+    resources = (group.resources if record is None else recorded(record)).merge(asked)
+    known = record if record is not None else _unrecorded(group)
+    group.rundir.note(known.replace(before=plan.before(machine)))
+    try:
+        undo = plan.execute(machine)
+        if record is not None:
+            try:
+                group.rundir.save(record.replace(resources=words_of(resources)))
+            except BaseException as error:
+                take_back(error, undo)
+                raise
+    except Exception:
+        group.rundir.end(group.name)
+        raise
+    except BaseException:  # it may have come in the middle of taking back, too
+        settle(group)
+        raise
+    group.rundir.end(group.name)
+    return resources
+
+
+def remove(group: Group, timeout: float, *, kill: bool) -> None:
+    """Remove a group with everything below it, and the records of it all.
+
+    Raises as `Group.delete`; the group is then recorded as before.  The caller holds its lock.
+    """
+    rundir, name = group.rundir, group.name
+    if not kill:
+        refuse_populated(group)
+    # what is killed on the way is the whole record, renamed: that is cheap
+    retracted = kill and rundir.retract(name)
+    if not retracted:
+        known = rundir.load(name) or _unrecorded(group)
+        rundir.note(known.replace(before=None, spare=not kill))
+    try:
+        gone = _take_away(group, timeout, kill=kill)
+    except Exception:
+        if not (retracted and rundir.commit(name)):
+            rundir.end(name)
+        raise
+    group.close()
+    if not retracted:
+        rundir.delete(name)
+    rundir.end(name)
+    for below in sorted(gone):
+        with rundir.at_once(below) as held:
+            if held:  # else somebody keeps a record of nothing, which gc drops
+                rundir.delete(below)
+                rundir.end(below)
+
+
+def settle(group: Group) -> list[str]:
+    """Clear up after whoever was killed in the middle of something with this group; nothing to do
+    where nobody was.  Returns what could not be put back, a line each.
+
+    The caller holds the group's lock.  Raises `GroupBusy` where a removal would now cost a process
+    its life, and `DeadlineExceeded`.
+    """
+    rundir, name = group.rundir, group.name
+    note = rundir.noted(name)
+    if note is None:
+        return []
+    failures: list[str] = []
+    if note.before is None:
+        if group.paths:
+            if note.spare:
+                _give_up_if_populated(group)
+            _take_away(group, SETTLE_S, kill=not note.spare)
+        group.close()
+        rundir.delete(name)
+    elif rundir.load(name) in (None, note.replace(before=None)):
+        # else the new record is there: only the end of the note was missing
+        failures = [line for was in note.before if (line := _put_back(group, note, was))]
+    rundir.end(name)
+    return failures
+
+
+def refuse_populated(group: Group) -> None:
+    """Raise `GroupBusy` where a process is in the group or below it, in any hierarchy."""
+    there = members.everyone(_there(group))
+    if there:
+        some = "a process" if len(there) == 1 else f"{len(there)} processes"
+        shown = ", ".join(str(pid) for pid in there[:5])
+        raise GroupBusy(
+            f"group {group.name} holds {some} ({shown})",
+            operation="remove group",
+            path=group.name,
+            errno=errno.EBUSY,
+            hint=f"cgmgr group rm -f {group.name}",
+        )
+
+
+def recorded(record: GroupRecord) -> Resources:
+    """What was asked for, by a record."""
+    if not record.resources:
+        return Resources()
+    from cgmgr.resources.words import resources_of
+
+    return resources_of(None, None, **record.resources)
+
+
+def _unrecorded(group: Group) -> GroupRecord:
+    return GroupRecord(name=group.name, driver=group.driver.name, paths=group.paths)
+
+
+def _take_away(group: Group, timeout: float, *, kill: bool) -> set[str]:
+    """Remove a group from every hierarchy; returns the names of those below that went with it."""
+    # the kernel itself refuses to remove a group with processes, so nobody need look first
+    observed = Observed(group=group.name, here=tuple(group.paths))
+    with group.machine() as machine:
+        plan = group.driver.remove(group.name, observed)
+        try:
+            plan.execute(machine)
+        except GroupBusy:
+            if not kill:
+                raise
+            members.kill_all(_there(group), time.monotonic() + timeout)
+            plan.execute(machine)
+    return machine.gone
+
+
+def _there(group: Group) -> list[Directory]:
+    """The directories that still exist: a half removed group can be removed again."""
+    found: list[Directory] = []
+    for key in sorted(group.paths):
+        with contextlib.suppress(GroupGone):
+            found.append(group.at(key))
+    return found
+
+
+def _give_up_if_populated(group: Group) -> None:
+    """A removal without force that finds a process ends here, and what is left stays."""
+    try:
+        refuse_populated(group)
+    except GroupBusy:
+        group.rundir.end(group.name)
+        raise
+
+
+def _put_back(group: Group, note: GroupRecord, was: Was) -> str:
+    """Why one value could not be put back; "" where it was, or there is nothing to put it in."""
+    try:
+        if not was.file:
+            _put_filter_back(group, recorded(note).devices)
+        elif was.key in group.paths:
+            tree = group.host.tree(group.host.by_key(was.key))
+            with tree.open(join(group.paths[was.key], was.leaf)) as directory:
+                directory.write(was.file, was.text)
+    except GroupGone:
+        return ""
+    except CgmgrError as error:
+        return "" if error.errno == errno.ENOENT else str(error)
+    return ""
+
+
+def _put_filter_back(group: Group, rules: tuple[DeviceRule, ...] | None) -> None:
+    asked = Resources(devices=EVERY_DEVICE if rules is None else rules)
+    request = Request(group=group.name, resources=asked)
+    with group.machine() as machine:
+        group.driver.update(request, group.driver.observe(request)).execute(machine)
+
+
+def take_back(error: BaseException, act: Callable[[], None]) -> None:
+    """Take back what was done, and say on the error what could not be."""
+    try:
+        act()
+    except CgmgrError as left:
+        error.add_note(str(left))
