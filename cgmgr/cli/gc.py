@@ -1,4 +1,4 @@
-"""`cgmgr gc`: remove what killed processes left behind."""
+"""`cgmgr gc`: clear up after killed processes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from .options import DryRun
 
 
 def gc(dry_run: DryRun = False) -> int:
-    """Remove what killed commands left behind: groups, with every process in them, and containers.
+    """Clear up after killed commands: what they had half made or half removed goes, groups with
+    every process in them, and containers; a group that they had half changed gets its old settings
+    back.
 
-    One line for each that was removed.  Exit status 1 when something could not be.
+    One line for each.  Exit status 1 when something could not be done.
     """
     from . import groups
     from .failing import complain
 
     manager = groups.manager()
     if dry_run:
-        for what in groups.orphans(manager):
-            print(f"remove {what}")
+        for what in groups.foreseen(manager):
+            print(what)
         return 0
-    removed, failed = groups.collect(manager)
-    for what in removed:
-        print(f"removed {what}")
+    done, failed = groups.collect(manager)
+    for what in done:
+        print(what)
     for what, reason in failed:
         complain(f"cgmgr: {what}: {reason}")
     return 1 if failed else 0

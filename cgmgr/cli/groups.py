@@ -36,34 +36,36 @@ def sweep(manager: Manager) -> None:
 
 
 def collect(manager: Manager) -> tuple[list[str], list[tuple[str, str]]]:
-    """Remove what killed commands left behind: what was removed, and what could not be, and why."""
+    """Clear up after killed commands: what was done, and what could not be, and why."""
     from cgmgr.runtime.bundle import DEFAULT_STORE
     from cgmgr.runtime.collect import collect as collect_containers
     from cgmgr.runtime.state import Containers
 
     # groups first: their processes hold the containers' directories
     groups = manager.gc()
-    removed = [f"group {name}" for name in groups.removed]
-    removed += [f"record {line}" for line in groups.swept]
+    done = [f"removed group {name}" for name in groups.removed]
+    done += [f"put back the settings of group {name}" for name in groups.restored]
+    done += [f"removed record {line}" for line in groups.swept]
     failed = [(f"group {name}", reason) for name, reason in groups.failed]
     if os.geteuid() != 0:  # whoever is not root has no containers
-        return removed, failed
+        return done, failed
     try:
         containers = collect_containers(Containers(manager.rundir.root), DEFAULT_STORE)
-        removed += [f"container {name}" for name in containers]
+        done += [f"removed container {name}" for name in containers]
     except CgmgrError as error:
         failed.append(("containers", str(error)))
-    return removed, failed
+    return done, failed
 
 
-def orphans(manager: Manager) -> list[str]:
-    """What `collect` would remove."""
+def foreseen(manager: Manager) -> list[str]:
+    """What `collect` would do."""
     from cgmgr.runtime.state import Containers
 
     containers = Containers(manager.rundir.root).records()
     return [
-        *(f"group {name}" for name in manager.orphans()),
-        *(f"container {record.id}" for record in containers if record.orphaned),
+        *(f"remove group {name}" for name in manager.orphans()),
+        *(f"put back the settings of group {name}" for name in manager.half_changed()),
+        *(f"remove container {record.id}" for record in containers if record.orphaned),
     ]
 
 
@@ -99,9 +101,23 @@ def opened(name: str, where: Manager | None = None) -> Generator[Group]:
     """The group, or container's group, of that name, for as long as a command looks at it."""
     group = find(where if where is not None else manager(), name)
     try:
+        _warn(group)
         yield group
     finally:
         group.close()
+
+
+def _warn(group: Group) -> None:
+    """Say of a group that it is half of something, and only that: a command may just look."""
+    from .failing import complain
+
+    for note in group.rundir.cut_short():
+        if note.name == group.name:
+            what = "made or removed" if note.before is None else "changed"
+            complain(
+                f"cgmgr: note: group {group.name} was being {what} by a process that was killed\n"
+                "hint: cgmgr gc"
+            )
 
 
 def below(manager: Manager, name: str) -> Iterator[str]:
@@ -183,6 +199,8 @@ def tell(report: Report) -> None:
 
     for effect in report.effects:
         complain(f"cgmgr: note: {effect.path} holds {effect.held}, asked was {effect.asked}")
+    for line in report.lost:
+        complain(f"cgmgr: note: of a change that was cut short, not put back: {line}")
     for error in report.refused:
         complain(f"cgmgr: not held: {error}")
 
