@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import sys
 
+from . import interruption
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,13 +28,21 @@ OWN_FAILURE: Final = 125
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line, and return its exit status."""
+    """Run one command line, and return its exit status.
+
+    Without words it is that of this process, which has nothing else to do.
+    """
+    if argv is None:
+        interruption.at_once()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _open_standard_streams()
         return _run(words)
-    except KeyboardInterrupt:  # while modules were loaded
-        return 130
+    except KeyboardInterrupt:
+        return interruption.STATUS
+    finally:
+        if argv is None:
+            interruption.never()
 
 
 def _open_standard_streams() -> None:

@@ -14,6 +14,8 @@ import sys
 
 from cgmgr.errors import CgmgrError, KernelError, RequestError
 
+from . import interruption
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,8 @@ READER_GONE: Final = 141
 #: of a command that could not be executed, as a shell has it
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
+
+_WORD_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz_-."
 
 
 class UsageError(RequestError):
@@ -45,10 +49,14 @@ def guarded(
     except (CgmgrError, OSError) as error:
         say(error)
         _flush()
+        if interruption.is_why(error):
+            return interruption.STATUS
         if isinstance(error, KernelError) and error.operation == "exec":
             return NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
         return usage if isinstance(error, UsageError) else failure
-    except Exception:
+    except Exception as error:
+        if interruption.is_why(error):
+            return interruption.STATUS
         if failure == 1:
             raise
         # an uncaught exception would end with 1, which here is what the payload says
@@ -65,8 +73,16 @@ def say(error: CgmgrError | OSError) -> None:
     hint = error.hint if isinstance(error, CgmgrError) else None
     if hint:
         first, *more = hint.splitlines()
+        if _is_assignment(first):
+            first = f"write {first}"
         lines += [f"hint: {first}", *(f"      {line}" for line in more)]
     complain("\n".join(lines))
+
+
+def _is_assignment(hint: str) -> bool:
+    """Whether it is a word to write, not a command."""
+    word, equals, _ = hint.lstrip("'-").partition("=")
+    return bool(equals) and word.islower() and not set(word) - {*_WORD_LETTERS}
 
 
 def complain(text: str) -> None:

@@ -138,7 +138,7 @@ unshare of util-linux 2.42."""
 
 def command(words: list[str]) -> int:
     """Run `cgmgr unshare`.  Without --fork this process becomes the program."""
-    from . import output
+    from . import interruption, output
 
     given = GRAMMAR.parse(words)
     if given.on("help"):
@@ -150,6 +150,7 @@ def command(words: list[str]) -> int:
     if given.on("dry-run"):
         print("\n".join(unshare.describe(asked)))
         return 0
+    interruption.carefully()
     return unshare.run(asked)
 
 
