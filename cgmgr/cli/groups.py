@@ -26,6 +26,9 @@ def manager(driver: str = "auto") -> Manager:
     """The manager of this host's groups."""
     from cgmgr.manager import Manager
 
+    from . import interruption
+
+    interruption.carefully()
     return Manager(driver=driver)
 
 
