@@ -56,7 +56,7 @@ class Root:
         """The file type (stat.S_IFMT) of what is there, links followed; None where nothing is."""
         try:
             fd = self.open(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return stat.S_IFMT(os.fstat(fd).st_mode)

@@ -180,6 +180,8 @@ def layers(request: ContainerRequest) -> tuple[str, ...]:
     if request.rootfs == HOST:
         return ("/",)
     _no_nul("--rootfs", request.rootfs)
+    if not request.rootfs:
+        raise _refused("--rootfs", "", "it is empty")
     path = os.path.abspath(request.rootfs)
     if not os.path.isdir(path):
         there = os.path.lexists(path)
@@ -189,7 +191,7 @@ def layers(request: ContainerRequest) -> tuple[str, ...]:
 
 
 def build(request: ContainerRequest, store: str) -> dict[str, Any]:
-    """The config.json of a request.  `store` is hidden from a container that has the host's root.
+    """The config.json of a request.  `store` is hidden from a container in whose root it lies.
 
     Raises `RequestError` for a root file system, a user or a group that is not there.
     """
@@ -200,7 +202,7 @@ def build(request: ContainerRequest, store: str) -> dict[str, Any]:
         "process": _process(request, identity),
         "root": {"path": overlay.MERGED, "readonly": request.read_only},
         "mounts": _mounts(request),
-        "linux": _linux(request, store),
+        "linux": _linux(request, _within(lowers[0], store)),
         "annotations": {LAYERS: overlay.join_layers(lowers), VOLATILE: "true"},
     }
     if "uts" in request.namespaces:
@@ -300,10 +302,16 @@ def _mount(fstype: str, source: str, path: str, options: tuple[str, ...]) -> dic
     }
 
 
-def _linux(request: ContainerRequest, store: str) -> dict[str, Any]:
-    masked = [*MASKED]
-    if request.rootfs == HOST:
-        masked.append(store)
+def _within(root: str, store: str) -> tuple[str, ...]:
+    """The store as a container with that root sees it; nothing where it does not."""
+    top, place = os.path.realpath(root), os.path.realpath(store)
+    if os.path.commonpath((top, place)) != top:
+        return ()
+    return (clean(os.path.relpath(place, top)),)
+
+
+def _linux(request: ContainerRequest, hidden: tuple[str, ...]) -> dict[str, Any]:
+    masked = [*MASKED, *hidden]
     linux: dict[str, Any] = {
         "namespaces": [{"type": name} for name in request.namespaces],
         "maskedPaths": masked,

@@ -32,6 +32,14 @@ _VOLUME_WORDS: Final = {
 }
 _LABELS: Final = ("z", "Z")
 _SHARED: Final = ("shared", "rshared")
+#: what docker knows, and why it is not here
+_ELSEWHERE: Final = {
+    "nocopy": "nocopy is for named volumes, which are not supported",
+    **{
+        word: f"{word} is for Docker Desktop, and does nothing on Linux: leave it out"
+        for word in ("consistent", "cached", "delegated")
+    },
+}
 #: docker's default for --tmpfs
 _TMPFS_DEFAULT: Final = ("rw", "noexec", "nosuid", "nodev")
 _TMPFS_DATA: Final = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "huge", "mpol")
@@ -92,6 +100,9 @@ def parse_volume(text: str, *, selinux: str = "/sys/fs/selinux/enforce") -> Volu
     """
     source, colon, rest = text.partition(":")
     destination, _, words = rest.partition(":")
+    if not colon and text.startswith("/"):
+        reason = "anonymous volumes are not supported; write SOURCE:DESTINATION[:OPTIONS]"
+        raise _refused("--volume", text, reason, hint=f"--tmpfs {text}")
     if not colon or not source or not destination:
         raise _refused("--volume", text, "write SOURCE:DESTINATION[:OPTIONS]")
     if not source.startswith("/"):
@@ -116,7 +127,7 @@ def parse_volume(text: str, *, selinux: str = "/sys/fs/selinux/enforce") -> Volu
                 hint="rslave",
             )
         else:
-            raise _refused("--volume", text, f"unknown option {word!r}")
+            raise _refused("--volume", text, _ELSEWHERE.get(word, f"unknown option {word!r}"))
     return Volume(
         source=clean(source),
         destination=_absolute("--volume", destination),

@@ -174,6 +174,8 @@ def environment(given: Given) -> tuple[str, ...]:
     found: list[str] = []
     for line in [*lines, *given.all("env")]:
         name, equals, _ = line.partition("=")
+        if not line:
+            raise UsageError("--env '': write NAME=VALUE or NAME", operation="read environment")
         if equals:
             found.append(line)
         elif name in os.environ:
@@ -182,10 +184,13 @@ def environment(given: Given) -> tuple[str, ...]:
 
 
 def _lines_of(path: str) -> Iterator[str]:
-    """The lines of an environment file; comments begin with #, as in docker's."""
+    """The lines of an environment file; comments begin with #, as in docker's.
+
+    Lines end with a newline alone: splitlines() would cut a value at a form feed.
+    """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+            lines = [line.removesuffix("\r") for line in file.read().split("\n")]
     except OSError as error:
         raise UsageError(
             f"--env-file {path}: {(error.strerror or str(error)).lower()}",

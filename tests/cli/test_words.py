@@ -89,6 +89,22 @@ def test_environment_comes_from_files_then_options(
     assert run_options.environment(given) == ("A=from file", "B=x=y", "HERE=1", "A=last")
 
 
+def test_only_a_newline_ends_a_line_of_an_environment_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(
+        "\ufeffA=1\r\nB=form\x0cfeed\u2028and\x1cmore\nC=\ud83d\n".encode("utf-8", "surrogatepass")
+    )
+
+    first, second, _ = run_options.environment(GRAMMAR.parse(["--env-file", str(path), "host"]))
+
+    assert (first, second) == ("A=1", "B=form\x0cfeed\u2028and\x1cmore")
+
+
+def test_an_empty_name_is_no_variable() -> None:
+    with pytest.raises(UsageError, match="--env '': write NAME=VALUE or NAME"):
+        run_options.environment(GRAMMAR.parse(["-e", "", "host"]))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [("A B=1\n", "line 1: invalid name 'A B'"), ("\n=1\n", "line 2: invalid name ''")],

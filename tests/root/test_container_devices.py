@@ -19,8 +19,10 @@ from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.plan import Machine, MakeGroup, Target
 from cgmgr.resources import Resources
+from cgmgr.resources.devices import DEFAULT_RULES
 from cgmgr.resources.docker import from_docker
 from cgmgr.rundir import Rundir
+from cgmgr.runtime import capabilities
 from cgmgr.runtime.devices import Device, find_devices
 from cgmgr.runtime.volumes import parse_volume
 from cgmgr.spawn import Placement
@@ -126,6 +128,28 @@ def test_a_node_is_as_on_the_host_and_works_wherever_it_is(
         assert not list(Path(f"/proc/{container.process.pid}/root/dev").glob(".*"))
         assert list(Path(container.bundle, "upper").iterdir()) == []
     assert stat.S_IMODE(ghost.stat().st_mode) == 0o640
+    assert lab.left() == []
+
+
+@pytest.mark.parametrize("way", [v1_group, v2_group], ids=["v1", "v2"])
+def test_a_node_that_it_makes_itself_is_of_no_use(lab: Lab, way: Any) -> None:
+    script = (
+        "import errno, os, stat\n"
+        f"number, mode = os.makedev{GHOST}, 0o600 | stat.S_IFBLK\n"
+        "for folder in '/dev', '/tmp':\n"
+        "    os.mknod(folder + '/ghost', mode, number)\n"
+        "    try: os.open(folder + '/ghost', os.O_RDONLY)\n"
+        "    except OSError as error: print(errno.errorcode[error.errno])\n"
+    )
+    resources = Resources(devices=DEFAULT_RULES)
+    with way(lab, resources) as place:
+        said = lab.run(
+            *("/usr/bin/python3", "-c", script),
+            capabilities=(*capabilities.DEFAULT, "MKNOD"),
+            launch={"placement": place},
+        )
+
+    assert said.out.split() == ["EPERM", "EACCES"], said.err  # the filter; nodev
     assert lab.left() == []
 
 

@@ -437,6 +437,23 @@ def test_a_volume_onto_the_other_kind(lab: Lab, tmp_path: Path) -> None:
     assert lab.left() == []
 
 
+@pytest.mark.parametrize("missing", ["", "/x/y"], ids=["all-there", "one-missing"])
+def test_what_stands_in_the_way_is_named_by_who_needs_the_place(
+    lab: Lab, tmp_path: Path, missing: str
+) -> None:
+    root = tiny_root(tmp_path / "root")
+    for name in ("proc", "dev", "sys"):
+        (root / name).mkdir()
+    more = (parse_tmpfs(missing),) if missing else ()
+    for cwd in ("/bin/sh", "/bin/sh/below"):
+        with pytest.raises(KernelError, match=f"make container: cd {cwd}: not a dir") as caught:
+            lab.run("true", rootfs=str(root), cwd=cwd, tmpfs=more)
+        assert caught.value.errno == errno.ENOTDIR
+    with pytest.raises(KernelError, match=r"container: mount -t tmpfs .* /bin/sh: not a directory"):
+        lab.run("true", rootfs=str(root), tmpfs=(*more, parse_tmpfs("/bin/sh")))
+    assert lab.left() == []
+
+
 def test_shared_memory_and_queues(lab: Lab) -> None:
     script = "grep -E ' /dev/(shm|mqueue|pts) ' /proc/mounts | cut -d' ' -f2,3"
     said = lab.sh(script, shm_bytes=1 << 20)

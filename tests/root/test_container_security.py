@@ -18,8 +18,9 @@ from cgmgr.runtime import capabilities
 from cgmgr.runtime.launcher import Container
 from cgmgr.runtime.volumes import parse_tmpfs, parse_volume
 from cgmgr.spawn import interpreter
+from tests.spawn_entries import KEYCTL, session_keyring_id
 
-from .containers import Lab, tiny_root
+from .containers import Lab, tiny_root, tmpfs
 
 
 @pytest.fixture
@@ -318,6 +319,43 @@ def test_a_volume_through_a_link_of_the_root(lab: Lab, tmp_path: Path, outside: 
 
     assert said.out == Path("/etc/passwd").read_text()
     assert intact(outside)
+
+
+BREAKOUT = """\
+import os
+top = os.open("/", os.O_RDONLY)
+os.mkdir("/tmp/jail")
+os.chroot("/tmp/jail")
+os.fchdir(top)
+for _ in range(100):
+    os.chdir("..")
+os.chroot(".")
+print(os.path.exists({marker!r}), os.path.exists("/proc/1/root{marker}"))
+print(os.path.samestat(os.stat("."), os.fstat(top)))
+"""
+
+
+def test_a_way_out_of_chroot_ends_at_the_containers_root(lab: Lab, outside: Path) -> None:
+    """CAP_SYS_CHROOT is held, and a directory above the new root is open: chroot(2), NOTES."""
+    with tmpfs(outside):
+        (outside / "marker").write_text("")
+        program = BREAKOUT.format(marker=str(outside / "marker"))
+        said = lab.run("/usr/bin/python3", "-c", program, tmpfs=(parse_tmpfs("/tmp:mode=1777"),))
+
+    assert said.out.split() == ["False", "False", "True"], said.err
+
+
+def test_its_session_keyring_is_its_own(lab: Lab) -> None:
+    """Keys of whoever started it would else be in its reach: keyctl(2)."""
+    program = (
+        "import ctypes, os; "
+        f"print(ctypes.CDLL(None).syscall({KEYCTL}[os.uname().machine], 0, -3, 0))"
+    )
+
+    inside = lab.run("/usr/bin/python3", "-c", program)
+
+    assert int(inside.out) > 0
+    assert int(inside.out) != session_keyring_id()
 
 
 def test_nothing_of_it_survives_process_one(lab: Lab) -> None:

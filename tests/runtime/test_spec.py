@@ -133,6 +133,30 @@ def test_the_hosts_root(tmp_path: Path) -> None:
     assert STORE in config["linux"]["maskedPaths"]
 
 
+@pytest.mark.parametrize(
+    ("root", "hidden"),
+    [
+        ("", "/top/store"),
+        ("top", "/store"),
+        ("link", "/store"),
+        ("top/store", "/"),
+        ("top/sto", None),
+        ("other", None),
+    ],
+)
+def test_the_store_is_hidden_wherever_it_is_seen(
+    tmp_path: Path, root: str, hidden: str | None
+) -> None:
+    for name in ("top/store", "top/sto", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("top")
+    asked = request(str(tmp_path / root))
+
+    masked = spec.build(asked, str(tmp_path / "top/store"))["linux"]["maskedPaths"]
+
+    assert [path for path in masked if path not in spec.MASKED] == ([hidden] if hidden else [])
+
+
 def test_another_root(root: str) -> None:
     config = build(root)
 
@@ -237,6 +261,11 @@ def test_bad_roots(tmp_path: Path, rootfs: str, reason: str) -> None:
 
     with pytest.raises(RequestError, match=reason):
         build(str(tmp_path / rootfs))
+
+
+def test_an_empty_root_is_not_the_present_directory() -> None:
+    with pytest.raises(RequestError, match="--rootfs: it is empty"):
+        build("")
 
 
 @pytest.mark.parametrize("user", ["bob", "alice:nobody", "-1"])
