@@ -124,20 +124,6 @@ def translate(operation: str, path: str, error: OSError, value: str | None = Non
     return plain
 
 
-#: no descriptor is left, in this process or in the system
-_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
-
-
-def _opened(file: str, flags: int, folder: int) -> int:
-    """open(2); where no descriptor is left, those that are only kept make room."""
-    try:
-        return os.open(file, flags, dir_fd=folder)
-    except OSError as error:
-        if error.errno not in _NONE_LEFT or not shelf.clear():
-            raise
-    return os.open(file, flags, dir_fd=folder)
-
-
 class Directory:
     """One open group.  Use as a context manager, or close it.
 
@@ -177,7 +163,7 @@ class Directory:
     def read(self, file: str) -> str:
         """The file's text, read to its end."""
         try:
-            fd = _opened(file, _READ, self.fd)
+            fd = shelf.opened(file, _READ, self.fd)
         except OSError as error:
             raise self._failed("read", file, error) from error
         try:
@@ -214,7 +200,7 @@ class Directory:
     def open(self, file: str, flags: int = os.O_RDONLY) -> int:
         """A descriptor of a file, for poll, eventfd or a child process.  The caller closes it."""
         try:
-            return _opened(file, flags | os.O_CLOEXEC | os.O_NOFOLLOW, self.fd)
+            return shelf.opened(file, flags | os.O_CLOEXEC | os.O_NOFOLLOW, self.fd)
         except OSError as error:
             raise self._failed("open", file, error) from error
 
@@ -339,7 +325,7 @@ class Tree:
 
     def write_file(self, directory: Directory, file: str, data: bytes) -> None:
         """The one place that writes.  Raises `OSError`; `Directory.write` gives it its words."""
-        fd = _opened(file, _WRITE, directory.fd)
+        fd = shelf.opened(file, _WRITE, directory.fd)
         try:
             os.write(fd, data)
         finally:
@@ -351,7 +337,7 @@ class Tree:
             try:
                 return linux.openat2(self._root, inside, _DIRECTORY, _BENEATH)
             except OSError as error:
-                if error.errno not in _NONE_LEFT or not shelf.clear():
+                if not shelf.makes_room(error):
                     raise
             return linux.openat2(self._root, inside, _DIRECTORY, _BENEATH)
         except OSError as error:

@@ -8,6 +8,9 @@ there is no lock that a forked child could find taken.
 
 from __future__ import annotations
 
+import errno
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,8 +45,24 @@ def drop(holder: object, keys: Iterable[str]) -> None:
         _kept.pop((id(holder), key), None)
 
 
+def opened(file: str, flags: int, folder: int, mode: int = 0o777) -> int:
+    """open(2) in a folder; where no descriptor is left, what is only kept makes room."""
+    try:
+        return os.open(file, flags, mode, dir_fd=folder)
+    except OSError as error:
+        if not makes_room(error):
+            raise
+    return os.open(file, flags, mode, dir_fd=folder)
+
+
+def makes_room(error: OSError) -> bool:
+    """Whether it is worth another try: no descriptor was left, here or in the system, and there is
+    one now."""
+    return error.errno in (errno.EMFILE, errno.ENFILE) and clear()
+
+
 def clear() -> bool:
-    """Let go of everything, because no descriptor is left; whether there was anything."""
+    """Let go of everything; whether there was anything."""
     dropped = False
     while _drop_oldest():
         dropped = True

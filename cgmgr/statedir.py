@@ -18,7 +18,7 @@ import errno
 import fcntl
 import os
 
-from cgmgr import statefile
+from cgmgr import shelf, statefile
 from cgmgr.errors import DeadlineExceeded, HostError, RequestError, kernel_error
 from cgmgr.record import Record
 from cgmgr.statelock import Lock
@@ -281,7 +281,7 @@ class Folder:
         """Whether somebody holds the lock just now.  Nothing is made."""
         with self.opened() as folder:
             try:
-                fd = os.open(f"{encoded}.lock", statefile.FILE, dir_fd=folder)
+                fd = shelf.opened(f"{encoded}.lock", statefile.FILE, folder)
             except FileNotFoundError:
                 return False
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from cgmgr import shelf
 from cgmgr.errors import HostError
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ def open_directory(name: str, above: int, create: bool) -> int:
     if create:
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, DIRECTORY_MODE, dir_fd=above)
-    return os.open(name, DIRECTORY, dir_fd=above)
+    return shelf.opened(name, DIRECTORY, above)
 
 
 def check_private(fd: int, path: str) -> None:
@@ -49,7 +50,7 @@ def check_private(fd: int, path: str) -> None:
 def write(file: str, data: bytes, folder: int) -> None:
     """Write a file from its beginning; when this raises, it is not there."""
     try:
-        fd = os.open(file, FILE | os.O_CREAT | os.O_TRUNC, FILE_MODE, dir_fd=folder)
+        fd = shelf.opened(file, FILE | os.O_CREAT | os.O_TRUNC, folder, FILE_MODE)
         try:
             while data:
                 data = data[os.write(fd, data) :]
@@ -73,7 +74,7 @@ def content(file: str, folder: int) -> bytes | None:
     if folder < 0:
         return None
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        fd = shelf.opened(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, folder)
     except FileNotFoundError:
         return None
     with open(fd, "rb") as opened:

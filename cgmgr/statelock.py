@@ -13,7 +13,7 @@ import fcntl
 import os
 import time
 
-from cgmgr import statefile
+from cgmgr import shelf, statefile
 from cgmgr.errors import DeadlineExceeded
 from cgmgr.host import read_text
 
@@ -56,7 +56,7 @@ class Lock:
         """Take the lock, unless its file lost its name to whoever held it before."""
         file = f"{self._encoded}.lock"
         with self._folder.opened(create=True) as folder:
-            fd = os.open(file, statefile.FILE | os.O_CREAT, statefile.FILE_MODE, dir_fd=folder)
+            fd = shelf.opened(file, statefile.FILE | os.O_CREAT, folder, statefile.FILE_MODE)
             try:
                 self._wait(fd, deadline)
                 if statefile.is_same(file, fd, folder):
