@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from .options import Json
+from typing import Annotated
+
+import typer
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print JSON: a list of {subject, level (ok, note or no), text, fix}."
+    ),
+]
 
 
 def doctor(json: Json = False) -> None:
-    """What this host can hold, what it cannot, why, and what to paste to fix it.
-
-    With --json: a list of {subject, level (ok, note or no), text, fix}.
-    """
+    """What this host can hold, what it cannot, why, and what to paste to fix it."""
     from cgmgr.doctor import examine
     from cgmgr.host import Host
 

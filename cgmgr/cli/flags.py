@@ -181,9 +181,11 @@ class Grammar:
 
     def help(self, columns: int) -> list[str]:
         """The options as lines that fit."""
+        from textwrap import wrap
+
         lines: list[str] = []
         for section in self.sections:
-            lines += ["", f"{section.title}:"]
+            lines += ["", *wrap(f"{section.title}:", columns)]
             for flag in section.flags:
                 lines += _entry(flag, columns)
         return lines

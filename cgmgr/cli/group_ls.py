@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .options import Json
+from typing import Annotated
+
+import typer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,14 +12,20 @@ if TYPE_CHECKING:
 
     from cgmgr.group import Group
 
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print JSON: a list of {name, driver, paths (by hierarchy), state, processes (how "
+        "many), memory_bytes, cpu_usec, asked (words)}.",
+    ),
+]
+
 HEAD = ("NAME", "STATE", "PROCESSES", "MEMORY", "CPU TIME", "ASKED")
 
 
 def ls(json: Json = False) -> None:
-    """List the groups of cgmgr: all below /cgmgr, and those that it made elsewhere.
-
-    With --json: a list of {name, driver, paths, state, processes, memory_bytes, cpu_usec, asked}.
-    """
+    """List the groups of cgmgr: all below /cgmgr, and those that it made elsewhere."""
     from . import groups, output
 
     manager = groups.manager()

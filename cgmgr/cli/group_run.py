@@ -42,7 +42,13 @@ def run(
     ] = None,
     result: Annotated[
         str | None,
-        typer.Option("--result", metavar="text|json", help="How it ended, on standard error."),
+        typer.Option(
+            "--result",
+            metavar="text|json",
+            help="How it ended and what it used, on standard error. JSON: {returncode, verdict, "
+            "exit, signal, timed_out, oom, cpu_usage_usec, peak_memory_bytes, ...}; null is not "
+            "known.",
+        ),
     ] = None,
     best_effort: BestEffort = False,
     dry_run: DryRun = False,

@@ -26,6 +26,8 @@ else:
 #: what a line may be where nothing says how wide it is: into a file or a pipe
 UNLIMITED: Final = 10_000
 NARROWEST: Final = 20
+#: the longest line of prose, however wide the terminal is
+READABLE: Final = 80
 
 
 def columns(fd: int = 1) -> int:
@@ -89,6 +91,22 @@ def wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     ) or [first.rstrip()]
+
+
+def prose(text: str, width: int) -> list[str]:
+    """Paragraphs in lines that fit, and that can be read; one of "Usage:" keeps its own lines."""
+    width = min(width, READABLE)
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        if lines:
+            lines.append("")
+        if paragraph.startswith("Usage:"):
+            for usage in paragraph.splitlines():
+                words = usage.lstrip()
+                lines += wrapped(words, width, " " * (len(usage) - len(words)), " " * 9)
+        else:
+            lines += wrapped(" ".join(paragraph.split()), width, "", "")
+    return lines
 
 
 def plain(value: Any) -> Any:

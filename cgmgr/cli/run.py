@@ -35,7 +35,8 @@ def command(words: list[str]) -> int:
 
     given = GRAMMAR.parse(words)
     if given.on("help"):
-        print("\n".join([USAGE, *GRAMMAR.help(output.columns())]))
+        width = output.columns()
+        print("\n".join([*output.prose(USAGE, width), *GRAMMAR.help(width)]))
         return 0
     form = results.form(given.one("result"))
     request = run_options.request(given)

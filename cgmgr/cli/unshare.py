@@ -142,7 +142,8 @@ def command(words: list[str]) -> int:
 
     given = GRAMMAR.parse(words)
     if given.on("help"):
-        print("\n".join([USAGE, *GRAMMAR.help(output.columns())]))
+        width = output.columns()
+        print("\n".join([*output.prose(USAGE, width), *GRAMMAR.help(width)]))
         return 0
     from cgmgr.runtime import unshare
 

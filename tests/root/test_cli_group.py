@@ -238,6 +238,16 @@ def test_nothing_is_wider_than_the_terminal(group: str, sleeper: "subprocess.Pop
     assert sleeper.poll() is None
 
 
+@pytest.mark.parametrize("words", [("get", "{}"), ("ls",)], ids=["get", "ls"])
+def test_help_says_what_json_has(group: str, words: tuple[str, ...]) -> None:
+    answer = json.loads(cgmgr("group", *(word.format(group) for word in words), "--json").stdout)
+    keys = set(answer if isinstance(answer, dict) else answer[0])
+    told = " ".join(cgmgr("group", words[0], "--help").stdout.split())
+    about = told.partition("Print JSON: ")[2]
+    assert keys
+    assert [key for key in keys if key not in about] == []
+
+
 def test_frozen_and_thawed(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
     assert cgmgr("group", "freeze", group).returncode == 0
     assert cgmgr("group", "get", group).stdout.startswith(f"/cgmgr/{group}: frozen")
