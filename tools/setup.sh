@@ -15,13 +15,15 @@ die() { say "$*"; exit 1; }
 # command (or file), package that has it, who wants it
 PROGRAMS='busybox busybox-static root
 crun crun bench
+dbus-daemon dbus root unit
 gcc gcc root bench
 ip iproute2 demo root
 podman podman bench
 ps procps demo root
 runc runc bench
 strace strace root
-/usr/include/stdio.h libc6-dev root bench'
+/usr/include/stdio.h libc6-dev root bench
+/usr/lib/python3/dist-packages/pydbus python3-pydbus root unit'
 
 apt_install() {
     if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
