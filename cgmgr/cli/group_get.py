@@ -6,18 +6,29 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Name
+from .options import Name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final
 
+    from cgmgr.group import Group
     from cgmgr.stats import Stats
 
 Wanted = Annotated[
     list[str] | None,
     typer.Argument(metavar="[WORD]...", help="Only these settings, such as memory pids."),
+]
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print JSON: {name, driver, state, paths (by hierarchy), processes (their ids), asked "
+        "and held (words), drift (a list of {path, asked, held}), use (all that the kernel counts, "
+        "in bytes and microseconds)}.",
+    ),
 ]
 
 HEAD: Final = ("SETTING", "ASKED", "HELD", "USED")
@@ -38,101 +49,102 @@ def get(name: Name, words: Wanted = None, json: Json = False) -> None:
 
     A setting that is held otherwise than it was asked is marked with "!"; below, a line for each
     file that differs.
-
-    With --json: {name, driver, state, paths, processes, asked, held, drift, use}.
     """
-    from . import groups, output, usage
+    from . import groups, held, output, usage
 
+    chosen = _known(words or [])
     with groups.opened(name) as group:
         stats = group.stats()
+        asked = usage.asked(group.resources)
+        drifted = held.drifted(group, asked)
         answer: dict[str, Any] = {
             "name": group.name,
             "driver": group.driver.name,
             "state": groups.state(group),
             "paths": group.paths,
             "processes": group.pids(recursive=True),
-            "asked": _chosen(usage.asked(group.resources), words),
-            "held": _chosen(_held(stats), words),
+            "asked": _chosen(asked, chosen),
+            "held": _held(group, drifted, chosen or [*asked, *_limiting(group, asked)]),
             "drift": group.diff(),
             "use": stats,
         }
     if json:
         print(output.to_json(answer))
     else:
-        print("\n".join(_lines(answer, stats, bool(words), output.columns())))
+        print("\n".join(_lines(answer, stats, drifted, output.columns())))
 
 
-def _held(stats: Stats) -> dict[str, Any]:
-    """What the kernel says of each word, where the group's files say it in the word's own terms."""
-    from cgmgr.resources.words import SINGLE
+def _held(group: Group, drifted: set[str], words: list[str]) -> dict[str, Any]:
+    """What the kernel holds of these words."""
+    from . import held
 
-    held: dict[str, Any] = {}
-    for word, (section, field, _form) in SINGLE.items():
-        value = getattr(getattr(stats, section, None), field, None)
-        if value is not None:
-            held[word] = value
-    quota, period = held.get("cpu_quota"), held.get("cpu_period")
-    if quota is not None and period:
-        held["cpus"] = quota / period if isinstance(quota, int) else quota
-    return held
+    found, raw = held.held(group, drifted), held.raw(group)
+    values = {
+        word: raw.get(word) if "." in word else held.value_of(word, found, group.resources)
+        for word in words
+    }
+    return {word: value for word, value in values.items() if value is not None}
 
 
-def _chosen(values: dict[str, Any], words: list[str] | None) -> dict[str, Any]:
-    """Those of the words that were named, or all.  Raises `RequestError` for what is no word."""
-    if not words:
-        return values
-    from cgmgr.errors import RequestError
+def _limiting(group: Group, asked: dict[str, str]) -> list[str]:
+    """The limits that nobody asked for here, and that limit."""
+    from cgmgr.units import Max
+
+    others = [word for word in LIMITS if word not in asked]
+    if {"cpu_quota", "cpu_period"} & set(asked):
+        others.remove("cpus")
+    held = _held(group, set(), others)
+    return [word for word, value in held.items() if not isinstance(value, Max)]
+
+
+def _known(words: list[str]) -> list[str]:
+    """Words as they are in tables.  Raises `RequestError` for what is no word."""
+    from cgmgr.resources.aliases import FLAGS, TOGETHER, unknown
     from cgmgr.resources.words import NAMES
 
-    wanted = [word if "." in word else word.replace("-", "_") for word in words]
-    for word in wanted:
+    known: list[str] = []
+    for said in words:
+        word = said if "." in said else said.replace("-", "_")
+        if word in FLAGS or word == TOGETHER:
+            word = FLAGS[word][0] if word in FLAGS else "swap"
         if word not in NAMES and "." not in word:
-            raise RequestError(
-                f"unknown setting {word!r}",
-                operation="read settings",
-                value=word,
-                hint=f"known: {', '.join(sorted(NAMES))}",
-            )
-    return {word: values[word] for word in wanted if word in values}
+            raise unknown(word, None, NAMES)
+        known.append(word)
+    return known
 
 
-def _lines(answer: dict[str, Any], stats: Stats, everything: bool, width: int) -> Iterator[str]:
+def _chosen(values: dict[str, str], words: list[str]) -> dict[str, str]:
+    """Those of the words that were named, or all."""
+    return {word: values[word] for word in words if word in values} if words else values
+
+
+def _lines(answer: dict[str, Any], stats: Stats, drifted: set[str], width: int) -> Iterator[str]:
     from . import output, usage
 
     members = len(answer["processes"])
     many = "1 process" if members == 1 else f"{members} processes"
     about = f"{answer['state'] or 'no freezer'}, {many}, driver {answer['driver']}"
     yield output.clipped(f"{output.printable(answer['name'])}: {about}", width)
-    rows = list(_rows(answer, stats, everything))
+    rows = list(_rows(answer, stats, drifted))
     if rows:
         yield from output.table(HEAD, rows, width)
     for drift in answer["drift"]:
-        held = "is not there" if drift.held is None else f"holds {drift.held}"
+        lines = None if drift.held is None else ", ".join(drift.held.splitlines())
+        held = "is not there" if lines is None else f"holds {lines}"
         yield f"! {drift.path} {held}, asked was {drift.asked}"
     yield from output.wrapped("; ".join(usage.parts(stats)), width, "", "  ")
     for error in stats.errors:
         yield f"not read: {error.file}: {error.message}"
 
 
-def _rows(answer: dict[str, Any], stats: Stats, everything: bool) -> Iterator[list[str]]:
-    from cgmgr.units import Max
+def _rows(answer: dict[str, Any], stats: Stats, drifted: set[str]) -> Iterator[list[str]]:
+    from . import held as reading
 
     asked, held = answer["asked"], answer["held"]
-    others = [word for word in held if word not in asked]
-    if not everything:
-        others = [w for w in others if w in LIMITS and not isinstance(held[w], Max)]
-    for word in [*asked, *others]:
-        now = _spelled(word, held[word]) if word in held else ""
-        mark = "! " if word in asked and now and now != asked[word] else ""
+    for word in [*asked, *(word for word in held if word not in asked)]:
+        now = reading.spelled(word, held[word]) if word in held else ""
+        mark = "! " if word in drifted else ""
         yield [word, asked.get(word, ""), mark + now, _used(word, stats)]
-
-
-def _spelled(word: str, value: Any) -> str:
-    from cgmgr.resources.words import SINGLE
-
-    if isinstance(value, float):
-        return f"{value:g}"
-    return SINGLE[word][2].spell(value) if word in SINGLE else str(value)
 
 
 def _used(word: str, stats: Stats) -> str:

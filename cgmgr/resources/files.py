@@ -165,10 +165,13 @@ def _io_latency(text: str) -> Resources:
 
 
 def _io_weight(scale: Callable[[int], int]) -> Reader:
-    """ "default N" and a line a disk, or, in old kernels, N alone."""
+    """ "default N" and a line a disk, or, in old kernels, N alone.
+
+    bfq's v1 file of the disks has a line for the default too (block/bfq-cgroup.c).
+    """
 
     def read(text: str) -> Resources:
-        lines = dict(_numbers(text)) if " " in text else {"default": text}
+        lines = {"default": text} if len(text.split()) == 1 else dict(_numbers(text))
         weight = lines.pop("default", None)
         disks = {disk: {"weight": scale(int(number))} for disk, number in lines.items()}
         return _io(disks, scale(int(weight)) if weight else None)
@@ -267,8 +270,8 @@ V1: Final[dict[str, Reader]] = _BOTH | {
     "memory.oom_control": _oom_control,
     "blkio.weight": _io_weight(bfq_to_io_weight),
     "blkio.bfq.weight": _io_weight(bfq_to_io_weight),
-    "blkio.weight_device": _v1_disks("weight", lambda n: bfq_to_io_weight(int(n))),
-    "blkio.bfq.weight_device": _v1_disks("weight", lambda n: bfq_to_io_weight(int(n))),
+    "blkio.weight_device": _io_weight(bfq_to_io_weight),
+    "blkio.bfq.weight_device": _io_weight(bfq_to_io_weight),
     "blkio.throttle.read_bps_device": _v1_disks("rbps", int),
     "blkio.throttle.write_bps_device": _v1_disks("wbps", int),
     "blkio.throttle.read_iops_device": _v1_disks("riops", int),

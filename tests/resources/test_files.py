@@ -146,6 +146,13 @@ TEXTS: list[tuple[int, str, str, Resources]] = [
     ),
     (
         1,
+        "blkio.bfq.weight_device",
+        "default 118\n8:0 200\n",
+        Resources(io=Io(weight=298, devices=(IoDevice(device="8:0", weight=1_200),))),
+    ),
+    (1, "blkio.bfq.weight_device", "default 100\n", Resources(io=Io(weight=100))),
+    (
+        1,
         "blkio.throttle.read_bps_device",
         "8:0 1048576\n8:16 2\n",
         Resources(

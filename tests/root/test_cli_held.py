@@ -1,0 +1,65 @@
+"""`cgmgr group get` on this kernel: every setting that is asked for shows what is held."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cgmgr.host import Host
+from tests.cli.command import cgmgr, directories, left
+
+
+@pytest.fixture
+def group(run_token: str) -> Iterator[str]:
+    chosen = f"{run_token}-held"
+    yield chosen
+    if left(chosen):
+        cgmgr("group", "rm", "-f", chosen)
+    assert left(chosen) == []
+
+
+def disk() -> str | None:
+    disks = [path / "dev" for path in sorted(Path("/sys/block").iterdir())]
+    return next((dev.read_text().strip() for dev in disks if dev.exists()), None)
+
+
+def test_every_setting_shows_what_is_held(group: str) -> None:
+    host = Host.detect()
+    words = {
+        "memory": "64M",
+        "swap": "16M",
+        "cpus": "0.5",
+        "cpu_burst": "10000us",
+        "cpu_weight": "50",
+        "cpuset": "0",
+        "pids": "20",
+        "devices": "c 1:3 rwm",
+        "frozen": "no",
+        "cgroup.max.depth": "5",
+    }
+    if host.need("memory").version == 1:
+        words["swappiness"] = "30"
+    if (number := disk()) is not None:
+        words["io_rbps"] = f"{number}=1M"
+    asked = [f"{word}={value}" for word, value in words.items()]
+    made = cgmgr("group", "create", group, *asked)
+    assert (made.returncode, made.stderr) == (0, "")
+
+    table = cgmgr("group", "get", group, *words).stdout.splitlines()[2:]
+
+    for word, value in words.items():
+        row = next(line for line in table if line.split()[:1] == [word])
+        assert row.split(word, 1)[1].split()[: 2 * len(value.split())] == value.split() * 2, row
+
+
+def test_a_filter_that_somebody_changed_is_marked(group: str) -> None:
+    if Host.detect().need("devices").version == 2:
+        pytest.skip("the filter has no file there")
+    assert cgmgr("group", "create", group, "devices=c 1:3 rwm").returncode == 0
+    (folder,) = [path for path in directories(group) if (path / "devices.allow").exists()]
+    (folder / "devices.allow").write_text("c 1:5 rwm")
+
+    shown = cgmgr("group", "get", group, "devices").stdout
+
+    assert "! c 1:3 rwm, c 1:5 rwm" in shown
+    assert f"! {folder}/devices.deny holds c 1:3 rwm, c 1:5 rwm, asked was c 1:5 rwm" in shown
