@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from typing import Any, Final
 
+    from cgmgr.errors import KernelError
+
+#: there is no room left, for the file or for one more
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 LOCK_S: Final = 30.0
 #: leaves room in 255 bytes (NAME_MAX) for the ends of the file names
 _LONGEST: Final = 200
@@ -218,6 +222,14 @@ class Folder:
         """Where the name's record is or would be, for messages."""
         return f"{self.path}/{encode(name)}.json"
 
+    def failed(self, operation: str, path: str, error: OSError) -> KernelError:
+        """What the root's file system refused; what helps against that."""
+        hint = self.hint() if error.errno == errno.ENOENT else None
+        if error.errno in FULL:
+            where = self.root if os.path.isdir(self.root) else os.path.dirname(self.root)
+            hint = f"df -h {where} && df -i {where}"
+        return kernel_error(operation, path, error, hint=hint)
+
     @contextlib.contextmanager
     def opened(self, *, create: bool = False) -> Generator[int]:
         """The folder's descriptor, its owner and mode checked; -1 where it is not there and shall
@@ -229,8 +241,7 @@ class Folder:
                 kept = self._kept = _Open(self._open(create))
             except OSError as error:
                 if error.errno != errno.ENOENT or create:
-                    hint = self.hint() if error.errno == errno.ENOENT else None
-                    raise kernel_error("open", self.path, error, hint=hint) from error
+                    raise self.failed("open", self.path, error) from error
         yield -1 if kept is None else kept.fd
 
     def close(self) -> None:
@@ -265,9 +276,7 @@ class Folder:
         try:
             statefile.write(file, json.dumps(value).encode("ascii"), folder)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            hint = f"df -h {self.root}" if full else None
-            raise kernel_error("write record", self.path_of(name), error, hint=hint) from error
+            raise self.failed("write record", self.path_of(name), error) from error
 
     def _rename(self, name: str, end: str, into: str) -> bool:
         file = encode(name)
@@ -275,7 +284,7 @@ class Folder:
             try:
                 return folder >= 0 and statefile.rename(file + end, file + into, folder)
             except OSError as error:
-                raise kernel_error("rename record", self.path_of(name), error) from error
+                raise self.failed("rename record", self.path_of(name), error) from error
 
     def _locked(self, encoded: str) -> bool:
         """Whether somebody holds the lock just now.  Nothing is made."""

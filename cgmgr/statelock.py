@@ -56,7 +56,10 @@ class Lock:
         """Take the lock, unless its file lost its name to whoever held it before."""
         file = f"{self._encoded}.lock"
         with self._folder.opened(create=True) as folder:
-            fd = shelf.opened(file, statefile.FILE | os.O_CREAT, folder, statefile.FILE_MODE)
+            try:
+                fd = shelf.opened(file, statefile.FILE | os.O_CREAT, folder, statefile.FILE_MODE)
+            except OSError as error:
+                raise self._folder.failed("lock", f"{self._folder.path}/{file}", error) from error
             try:
                 self._wait(fd, deadline)
                 if statefile.is_same(file, fd, folder):

@@ -14,10 +14,11 @@ import time
 
 from cgmgr import members
 from cgmgr.driver import Observed, Request
-from cgmgr.errors import CgmgrError, GroupBusy, GroupGone
+from cgmgr.errors import CgmgrError, GroupBusy, GroupGone, KernelError
 from cgmgr.kernfs import join
 from cgmgr.resources import DeviceRule, Resources
 from cgmgr.rundir import GroupRecord
+from cgmgr.statedir import FULL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,11 @@ def remove(group: Group, timeout: float, *, kill: bool) -> None:
     retracted = kill and rundir.retract(name)
     if not retracted:
         known = rundir.load(name) or _unrecorded(group)
-        rundir.note(known.replace(before=None, spare=not kill))
+        try:
+            rundir.note(known.replace(before=None, spare=not kill))
+        except KernelError as error:
+            if error.errno not in FULL:  # else removing is what makes room
+                raise
     try:
         gone = _take_away(group, timeout, kill=kill)
     except Exception:

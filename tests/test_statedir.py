@@ -275,7 +275,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
         save(folder, "x", "old")
         with pytest.raises(KernelError, match="no space left on device") as caught:
             save(folder, "x", "new" * 10_000)
-        assert caught.value.hint == f"df -h {room}/state"
+        assert caught.value.hint == f"df -h {room}/state && df -i {room}/state"
         assert folder.read("x") == "old"
         assert files(folder) == ["x.json", "x.lock"]
         save(folder, "x", "new")

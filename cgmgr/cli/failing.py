@@ -29,6 +29,9 @@ NOT_FOUND: Final = 127
 
 _WORD_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz_-."
 
+#: what write(2) says of a place that takes no more; every file but standard output has its name
+_NOT_WRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 class UsageError(RequestError):
     """The words of a command line make no command."""
@@ -97,6 +100,8 @@ def _message(error: CgmgrError | OSError) -> str:
     if isinstance(error, CgmgrError):
         return str(error)
     reason = (error.strerror or str(error)).lower()
+    if error.errno in _NOT_WRITTEN and not error.filename:
+        return f"write standard output: {reason}"
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
