@@ -63,8 +63,9 @@ class Request(Record):
     """What is asked of a driver for one group.
 
     `enable` names controllers to switch on although nothing is asked of them, so that they count.
-    `threaded` makes the group a threaded one (cgroup2).  `best_effort` skips what this host cannot
-    hold, and reports it, instead of refusing the whole.  `pid` is a process to move.
+    `threaded` makes the group a threaded one (cgroup2).  `best_effort` skips each
+    setting that this host cannot hold, alone or beside those before it, and reports it, instead of
+    refusing the whole; a request that contradicts itself is refused all the same.  `pid` is a process to move.
     """
 
     group: str

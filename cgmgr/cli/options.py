@@ -27,14 +27,14 @@ DryRun = Annotated[
 BestEffort = Annotated[
     bool,
     typer.Option(
-        "--best-effort", help="Report what this host cannot hold, instead of refusing all of it."
+        "--best-effort",
+        help="Report what this host cannot hold, alone or beside the rest, and hold the rest.",
     ),
 ]
 Driver = Annotated[
     str,
     typer.Option("--driver", metavar="NAME", help="How groups are made: auto, cgroupfs, dryrun."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="For programs: bytes and microseconds.")]
 Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="How long to wait, such as 10s or 500ms.")
 ]

@@ -32,7 +32,10 @@ def _rules(kind: str, access: str, numbers: str) -> Iterable[DeviceRule]:
 
 
 #: what every container may use: the devices that the OCI specification puts into each ("Default
-#: Devices"), tun, terminals, and mknod of anything, as runc, crun and youki allow
+#: Devices"), terminals, mknod of anything, and tun (10:200), as runc, crun and youki allow.  docker
+#: itself does not list tun, but runc adds it below docker; runc 1.2.0 left it out, and 1.2.4 put it
+#: back because VPNs in containers no longer started (opencontainers/runc#4555).  It is of no use
+#: without CAP_NET_ADMIN, which no container has by default.
 DEFAULT_RULES: Final = (
     *_rules("c", "m", "*:*"),
     *_rules("b", "m", "*:*"),
