@@ -52,33 +52,33 @@ ABSENT = frozenset({errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL})
 NAME_MAX = 255
 
 
-def check_name(name: str) -> str:
-    """One component of a group's path, or `RequestError`.
+def wrong_with(name: str) -> str:
+    """Why the kernel can have no group of that name, or would look elsewhere; "" where it can.
 
-    Refused are what the kernel or a shell would misread: empty, `.`, `..`, `/`, control characters,
-    more than 255 bytes, and names that could be a file of the kernel's (`cgroup.x`).
+    What a group that we make may be called is a narrower matter: `cgmgr.names`.
     """
     reasons = (
         (not name, "it is empty"),
         (name in (".", ".."), "it is no name"),
         ("/" in name, "it contains /"),
-        (any(ord(c) < 32 or ord(c) == 127 for c in name), "it contains a control character"),
+        ("\0" in name or "\n" in name, "it contains a control character"),
         (len(os.fsencode(name)) > NAME_MAX, f"it is longer than {NAME_MAX} bytes"),
-        (name.startswith("cgroup."), "names that begin with cgroup. are the kernel's"),
     )
-    reason = next((text for wrong, text in reasons if wrong), None)
-    if reason:
-        shown = name if len(name) <= 60 else name[:57] + "..."
-        raise RequestError(
-            f"invalid group name {shown!r}: {reason}", operation="name group", value=name
-        )
-    return name
+    return next((text for wrong, text in reasons if wrong), "")
 
 
 def check_path(path: str) -> str:
-    """A group's path as "/a/b", every component checked; "/" is the tree's root."""
-    parts = [part for part in path.strip("/").split("/")] if path.strip("/") else []
-    return "/" + "/".join(check_name(part) for part in parts)
+    """A group's path as "/a/b"; "/" is the tree's root.  Raises `RequestError` for one that leads
+    anywhere else."""
+    inside = path.strip("/")
+    parts = inside.split("/") if inside else []
+    for name in parts:
+        if reason := wrong_with(name):
+            shown = name if len(name) <= 60 else name[:57] + "..."
+            raise RequestError(
+                f"invalid group name {shown!r}: {reason}", operation="name group", value=name
+            )
+    return "/" + "/".join(parts)
 
 
 def parent_of(path: str) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import os
 from itertools import count
 
-from cgmgr import collect, kernfs, parents, rights, unfinished
+from cgmgr import collect, kernfs, names, parents, rights, unfinished
 from cgmgr import driver as drivers
 from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
@@ -57,6 +57,7 @@ class Manager:
         self.rundir = rundir if rundir is not None else Rundir()
         self._name = driver if driver != "auto" else os.environ.get("CGMGR_DRIVER") or "cgroupfs"
         self._drivers: dict[str, Driver] = {}
+        self._mountpoints = tuple(h.mountpoint for h in self.host.hierarchies)
 
     @property
     def driver(self) -> Driver:
@@ -79,7 +80,7 @@ class Manager:
         `NameTaken`, `RequestError`, `HostError`, `KernelError`; nothing is left then.
         """
         asked = asked_for(resources, words)
-        request = _request(name, asked, threaded=threaded, best_effort=best_effort)
+        request = self._request(name, asked, threaded=threaded, best_effort=best_effort)
         rights.demand(self.host)
         record = self._record(request, ephemeral)
         for attempt in range(CREATE_TRIES):
@@ -156,7 +157,7 @@ class Manager:
         far as it can be foreseen.  What a change of a group would do, its `plan` says.
         """
         asked = asked_for(resources, words)
-        request = _request(name, asked, threaded=threaded, best_effort=best_effort)
+        request = self._request(name, asked, threaded=threaded, best_effort=best_effort)
         rights.demand(self.host)
         observed = self.driver.observe(request)
         plan = self.driver.create(request, observed)
@@ -168,11 +169,12 @@ class Manager:
         A group that somebody else made is opened too, as long as it exists; what was asked for it
         is then not known.  Raises `NoSuchGroup`.
         """
-        group = full_name(name)
+        group = found_name(name)
         record = self.rundir.load(group) or self.rundir.noted(group)
         driver = self.driver_of(record.driver) if record is not None else self.driver
         paths = driver.paths(group)
         if not paths:
+            names.check_no_path(group, self._mountpoints)
             raise NoSuchGroup(
                 f"there is no group {group}",
                 operation="open group",
@@ -224,6 +226,20 @@ class Manager:
         paths = self.driver_of(record.driver).paths(record.name)
         return self._group(record.replace(paths=paths), Resources())
 
+    def _request(
+        self, name: str, resources: Resources, *, threaded: bool, best_effort: bool
+    ) -> Request:
+        """What is asked of a driver for a new group."""
+        group = full_name(name)
+        names.check_no_path(group, self._mountpoints)
+        return Request(
+            group=group,
+            resources=resources,
+            enable=ACCOUNTING,
+            threaded=threaded,
+            best_effort=best_effort,
+        )
+
     def _group(self, record: GroupRecord, resources: Resources) -> Group:
         return Group(
             record.name,
@@ -258,7 +274,13 @@ def name_of_its_own() -> str:
 
 
 def full_name(name: str) -> str:
-    """A group's full name: "x" is "/cgmgr/x", "/a/b" is itself.  Every part is checked."""
+    """The full name of a group that is to be made: "x" is "/cgmgr/x", "/a/b" is itself.  Raises
+    `RequestError` where a part of it is no name (`cgmgr.names`)."""
+    return names.check_new_path(found_name(name))
+
+
+def found_name(name: str) -> str:
+    """As `full_name`, for a group that may be there already, whatever somebody called it."""
     if name.strip("/") == "":
         raise RequestError(
             f"invalid group name {name!r}: the root is not a group of ours",
@@ -266,19 +288,6 @@ def full_name(name: str) -> str:
             value=name,
         )
     return kernfs.check_path(name if name.startswith("/") else f"{PARENT}/{name}")
-
-
-def _request(
-    name: str, resources: Resources, *, threaded: bool = False, best_effort: bool = False
-) -> Request:
-    """What is asked of a driver for a new group."""
-    return Request(
-        group=full_name(name),
-        resources=resources,
-        enable=ACCOUNTING,
-        threaded=threaded,
-        best_effort=best_effort,
-    )
 
 
 def run(

@@ -122,16 +122,6 @@ def parse_bytes(text: str, what: str = "size") -> int:
 _ENDS: Final = (("", "b"), ("", "b", "ib"))
 
 
-def parse_limit(text: str, what: str = "limit") -> int | Max:
-    """Bytes, or `MAX` for "max"."""
-    return MAX if text == "max" else parse_bytes(text, what)
-
-
-def parse_count(text: str, what: str = "limit", least: int = 0) -> int | Max:
-    """A whole number of things, or `MAX` for "max"."""
-    return MAX if text == "max" else parse_int(text, what, least, MAX_U64 >> 1)
-
-
 def parse_cpus_usec(text: str, period_us: int, what: str = "cpus") -> int:
     """A number of CPUs, such as "1.5" or "3/2", as the quota in microseconds of one period.
 

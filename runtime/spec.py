@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 
-from cgmgr import kernfs
+from cgmgr import kernfs, names
 from cgmgr.errors import RequestError
 from cgmgr.record import Record
 
@@ -160,12 +160,12 @@ class ContainerRequest(Record):
 
 def check_id(name: str) -> str:
     """A container's name: letters, digits, `_`, `.` and `-`, not one of these first; at most 255
-    bytes.  Raises `RequestError`."""
+    bytes; and what a group may be called (`cgmgr.names`).  Raises `RequestError`."""
     if len(name) > kernfs.NAME_MAX:
         raise _refused("--name", name[:40] + "...", f"more than {kernfs.NAME_MAX} characters")
     if not _NAME.match(name):
         raise _refused("--name", name, "letters, digits, _ . -, the first a letter or a digit")
-    return name
+    return names.check_name(name, "--name")
 
 
 def new_id() -> str:

@@ -25,12 +25,10 @@ from cgmgr.units import (
     format_id_list,
     format_usec,
     parse_bytes,
-    parse_count,
     parse_cpus_usec,
     parse_duration_usec,
     parse_id_list,
     parse_int,
-    parse_limit,
 )
 
 TIB, PIB = 1 << 40, 1 << 50
@@ -69,8 +67,6 @@ NONSENSE = [
 ]
 PARSERS: dict[str, Callable[[str], Any]] = {
     "bytes": parse_bytes,
-    "limit": parse_limit,
-    "count": parse_count,
     "int": lambda text: parse_int(text, "number", 0, 100),
     "cpus": lambda text: parse_cpus_usec(text, 100_000),
     "duration": parse_duration_usec,
@@ -166,29 +162,7 @@ def test_fractions_are_exact_and_cut_off(whole: int, millionths: int, letter: st
         assert parse_bytes(f"{whole}.{millionths:06}{letter}") == exact
 
 
-# -- limits and counts
-
-
-@pytest.mark.parametrize(
-    ("parse", "text", "value"),
-    [
-        (parse_limit, "max", MAX),
-        (parse_limit, "64m", 64 * MIB),
-        (parse_limit, "0", 0),
-        (parse_count, "max", MAX),
-        (parse_count, "100", 100),
-        (parse_count, "0", 0),
-    ],
-)
-def test_limits(parse: Callable[[str], Any], text: str, value: Any) -> None:
-    assert parse(text) == value
-
-
-@pytest.mark.parametrize("text", ["MAX", "Max", " max", "max ", "infinity", "unlimited", "-1"])
-@pytest.mark.parametrize("parse", [parse_limit, parse_count])
-def test_no_other_word_lifts_a_limit(parse: Callable[[str], Any], text: str) -> None:
-    with pytest.raises(RequestError):
-        parse(text)
+# -- whole numbers
 
 
 @pytest.mark.parametrize(

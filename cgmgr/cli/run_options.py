@@ -107,18 +107,21 @@ def group_name(given: Given, name: str) -> str:
 
 def check_parent(given: Given, host: Host) -> None:
     """A group's name begins at the hierarchy's root, not at the file system's.  Raises
-    `RequestError` for a path below a mount point of cgroups."""
+    `RequestError`."""
+    from cgmgr.names import check_no_path
+
     parent = (given.one("cgroup-parent") or "").rstrip("/")
-    for mountpoint in sorted((h.mountpoint for h in host.hierarchies), key=len, reverse=True):
-        if parent == mountpoint or parent.startswith(mountpoint + "/"):
-            name = parent.removeprefix(mountpoint)
-            raise RequestError(
-                f"--cgroup-parent {parent} is a path of the file system, and must be the name of a "
-                f"group: {mountpoint} is where a hierarchy is mounted",
-                operation="read --cgroup-parent",
-                value=parent,
-                hint=f"--cgroup-parent {name}" if name else "leave out --cgroup-parent",
-            )
+    if not parent.startswith("/"):
+        return
+    try:
+        check_no_path(parent, (h.mountpoint for h in host.hierarchies))
+    except RequestError as error:
+        raise RequestError(
+            f"--cgroup-parent {error}",
+            operation="read --cgroup-parent",
+            value=parent,
+            hint=f"--cgroup-parent {error.hint}" if error.hint else "leave out --cgroup-parent",
+        ) from error
 
 
 def command_of(given: Given) -> tuple[str, tuple[str, ...]]:

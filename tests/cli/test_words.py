@@ -61,14 +61,22 @@ def test_options_behind_the_image_are_told_their_place(words: str, hint: str) ->
     assert raised.value.hint == hint
 
 
-def test_a_parent_is_no_path_below_a_mount_point() -> None:
+def test_a_parent_is_no_path_of_the_file_system() -> None:
     host = Host.detect()
     mountpoint = host.hierarchies[0].mountpoint
-    for parent, hint in ((mountpoint, "leave out --cgroup-parent"), (f"{mountpoint}/a", " /a")):
+    for parent, hint in (
+        (mountpoint, "leave out --cgroup-parent"),
+        (f"{mountpoint}/a", " /a"),
+        ("/sys/fs/cgroup", "leave out --cgroup-parent"),
+        ("/sys/fs/cgroup/", "leave out --cgroup-parent"),
+        ("/sys/fs/cgroup/no-mount/b", " /no-mount/b"),
+        ("/sys/fs", "leave out --cgroup-parent"),
+    ):
         with pytest.raises(RequestError, match="must be the name of a group") as raised:
             run_options.check_parent(GRAMMAR.parse([f"--cgroup-parent={parent}"]), host)
         assert str(raised.value.hint).endswith(hint)
-    run_options.check_parent(GRAMMAR.parse(["--cgroup-parent=/a"]), host)
+    for parent in ("/a", "sys/fs/cgroup", "/sys2", "/sys/fs/cgroups", ""):
+        run_options.check_parent(GRAMMAR.parse([f"--cgroup-parent={parent}"]), host)
 
 
 def test_a_bad_parent_is_told_by_its_flag() -> None:

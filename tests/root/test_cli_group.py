@@ -333,6 +333,47 @@ def test_a_group_in_some_hierarchies_only_is_removed_as_the_hint_says(group: str
     assert left(group) == []
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ["a b", "-x", ".x", "memory.x", "tab\there", "\x1b[31mred", "caf\xe9", "\udcff", "a;b$(c)"],
+)
+def test_a_group_of_somebody_else_is_shown_whatever_it_is_called(group: str, odd: str) -> None:
+    (pids,) = [path for path in directories(group) if path.parts[4] == "pids"]
+    (pids / odd).mkdir()
+    full = f"/cgmgr/{group}/{odd}"
+
+    refused = cgmgr("group", "create", full)
+    listed = cgmgr("group", "ls")
+    rows = json.loads(cgmgr("group", "ls", "--json").stdout)
+    tree = cgmgr("group", "tree", group)
+    got = cgmgr("group", "get", full)
+    changed = cgmgr("group", "set", full, "pids=7")
+    held_now = (pids / odd / "pids.max").read_text()
+    removed = cgmgr("group", "rm", full)
+
+    if odd not in ("caf\xe9", "a;b$(c)"):
+        assert (refused.returncode, "invalid group name" in refused.stderr) == (1, True)
+    assert full in [row["name"] for row in rows]
+    for shown in (listed, tree, got, changed, removed):
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "\x1b" not in shown.stdout
+        assert "\t" not in shown.stdout
+    assert held_now == "7\n"
+    assert not (pids / odd).exists()
+
+
+@pytest.mark.parametrize("place", ["/sys/fs/cgroup", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/none"])
+def test_a_path_of_the_file_system_is_no_group(place: str, name: str) -> None:
+    ended = cgmgr("group", "create", f"{place}/{name}")
+    shown = cgmgr("group", "get", f"{place}/{name}")
+
+    for one in (ended, shown):
+        assert one.returncode == 1
+        assert f"{place}/{name} is a path of the file system" in one.stderr
+        where = place.removeprefix("/sys/fs/cgroup").replace("/pids", "")
+        assert f"hint: {where}/{name}\n" in one.stderr
+
+
 def test_the_driver_that_only_says_it_is_a_dry_run(name: str) -> None:
     said = cgmgr("group", "create", name, "pids=3", "--driver", "dryrun")
 

@@ -274,6 +274,12 @@ def test_bad_users(root: str, user: str) -> None:
         build(root, user=user)
 
 
+@pytest.mark.parametrize("name", ["tasks", "memory.max", "cgroup.x", "a b", "-x", ".x", "a/b", ""])
+def test_what_no_group_may_be_called_no_container_is(name: str) -> None:
+    with pytest.raises(RequestError, match=r"--name"):
+        spec.check_id(name)
+
+
 def test_names_for_those_without() -> None:
     first, second = spec.new_id(), spec.new_id()
 
