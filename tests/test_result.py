@@ -38,128 +38,84 @@ def killed(whose: str, **fields: Any) -> Oom:
 OURS = killed(OWN, limit_at="/cgmgr/x", limit_bytes=64 * MIB)
 
 
+#: runs that SIGKILL ended, and the verdict; their status is 137, as a shell has it
+KILLED: dict[str, tuple[Result, str]] = {
+    "SIGKILL from elsewhere": (ended(signal=9), "killed by signal 9 (not by a memory limit)"),
+    "SIGKILL, and nobody counts memory": (ended(signal=9, oom_known=False), "killed by signal 9"),
+    "timeout": (ended(signal=9, timed_out=True, timeout_s=10.0), "timed out after 10s"),
+    "own limit": (
+        ended(signal=9, oom=OURS, peak_memory_bytes=64 * MIB),
+        "killed: memory limit 64MiB (peak 64.0MiB) in /cgmgr/x",
+    ),
+    "own limit, not quite reached": (
+        ended(signal=9, oom=OURS, peak_memory_bytes=64 * MIB - 70_000),
+        "killed: memory limit 64MiB (peak 63.9MiB) in /cgmgr/x",
+    ),
+    "own limit, peak not known": (
+        ended(signal=9, oom=OURS),
+        "killed: memory limit 64MiB in /cgmgr/x",
+    ),
+    "limit above": (
+        ended(
+            signal=9,
+            oom=killed(ANCESTOR, limit_at="/cgmgr", limit_bytes=1 << 30),
+            peak_memory_bytes=MIB,
+        ),
+        "killed: memory limit 1GiB of /cgmgr (peak 1.0MiB) in /cgmgr/x",
+    ),
+    "some limit above": (
+        ended(signal=9, oom=killed(ANCESTOR)),
+        "killed: a memory limit above in /cgmgr/x",
+    ),
+    "limit below": (
+        ended(signal=9, oom=killed(BELOW)),
+        "killed: a memory limit of a group below in /cgmgr/x",
+    ),
+    "host": (
+        ended(signal=9, oom=killed(HOST)),
+        "killed: the machine ran out of memory in /cgmgr/x",
+    ),
+    "unknown": (
+        ended(signal=9, oom=killed(UNKNOWN)),
+        "killed: out of memory, it is not known by whose limit in /cgmgr/x",
+    ),
+    "both": (
+        ended(signal=9, timed_out=True, timeout_s=1, oom=OURS),
+        "timed out after 1s, and 1 process was killed: memory limit 64MiB in /cgmgr/x",
+    ),
+}
+#: others: verdict, status, whether it is a success
+ENDED: dict[str, tuple[Result, str, int | None, bool]] = {
+    "success": (ended(exit=0), "exit 0", 0, True),
+    "failure": (ended(exit=3), "exit 3", 3, False),
+    "signal": (ended(signal=15), "killed by signal 15", 143, False),
+    "timeout, and it ended well in the meantime": (
+        ended(exit=0, timed_out=True, timeout_s=0.5),
+        "timed out after 0.5s",
+        0,
+        False,
+    ),
+    "it survived its child": (
+        ended(exit=0, oom=OURS, peak_memory_bytes=64 * MIB),
+        "exit 0, and 1 process was killed: memory limit 64MiB (peak 64.0MiB) in /cgmgr/x",
+        0,
+        True,
+    ),
+    "it survived three": (
+        ended(exit=1, oom=OURS.replace(kills=3)),
+        "exit 1, and 3 processes were killed: memory limit 64MiB in /cgmgr/x",
+        1,
+        False,
+    ),
+    "not known": (ended(), "ended, and its exit status was taken by somebody else", None, False),
+}
+
+
 @pytest.mark.parametrize(
     ("result", "verdict", "code", "ok"),
     [
-        pytest.param(ended(exit=0), "exit 0", 0, True, id="success"),
-        pytest.param(ended(exit=3), "exit 3", 3, False, id="failure"),
-        pytest.param(ended(signal=15), "killed by signal 15", 143, False, id="signal"),
-        pytest.param(
-            ended(signal=9),
-            "killed by signal 9 (not by a memory limit)",
-            137,
-            False,
-            id="SIGKILL from elsewhere",
-        ),
-        pytest.param(
-            ended(signal=9, oom_known=False),
-            "killed by signal 9",
-            137,
-            False,
-            id="SIGKILL, and nobody counts memory",
-        ),
-        pytest.param(
-            ended(signal=9, timed_out=True, timeout_s=10.0),
-            "timed out after 10s",
-            137,
-            False,
-            id="timeout",
-        ),
-        pytest.param(
-            ended(exit=0, timed_out=True, timeout_s=0.5),
-            "timed out after 0.5s",
-            0,
-            False,
-            id="timeout, and it ended well in the meantime",
-        ),
-        pytest.param(
-            ended(signal=9, oom=OURS, peak_memory_bytes=64 * MIB),
-            "killed: memory limit 64MiB (peak 64.0MiB) in /cgmgr/x",
-            137,
-            False,
-            id="own limit",
-        ),
-        pytest.param(
-            ended(signal=9, oom=OURS, peak_memory_bytes=64 * MIB - 70_000),
-            "killed: memory limit 64MiB (peak 63.9MiB) in /cgmgr/x",
-            137,
-            False,
-            id="own limit, not quite reached",
-        ),
-        pytest.param(
-            ended(signal=9, oom=OURS),
-            "killed: memory limit 64MiB in /cgmgr/x",
-            137,
-            False,
-            id="own limit, peak not known",
-        ),
-        pytest.param(
-            ended(
-                signal=9,
-                oom=killed(ANCESTOR, limit_at="/cgmgr", limit_bytes=1 << 30),
-                peak_memory_bytes=MIB,
-            ),
-            "killed: memory limit 1GiB of /cgmgr (peak 1.0MiB) in /cgmgr/x",
-            137,
-            False,
-            id="limit above",
-        ),
-        pytest.param(
-            ended(signal=9, oom=killed(ANCESTOR)),
-            "killed: a memory limit above in /cgmgr/x",
-            137,
-            False,
-            id="some limit above",
-        ),
-        pytest.param(
-            ended(signal=9, oom=killed(BELOW)),
-            "killed: a memory limit of a group below in /cgmgr/x",
-            137,
-            False,
-            id="limit below",
-        ),
-        pytest.param(
-            ended(signal=9, oom=killed(HOST)),
-            "killed: the machine ran out of memory in /cgmgr/x",
-            137,
-            False,
-            id="host",
-        ),
-        pytest.param(
-            ended(signal=9, oom=killed(UNKNOWN)),
-            "killed: out of memory, it is not known by whose limit in /cgmgr/x",
-            137,
-            False,
-            id="unknown",
-        ),
-        pytest.param(
-            ended(exit=0, oom=OURS, peak_memory_bytes=64 * MIB),
-            "exit 0, and 1 process was killed: memory limit 64MiB (peak 64.0MiB) in /cgmgr/x",
-            0,
-            True,
-            id="it survived its child",
-        ),
-        pytest.param(
-            ended(exit=1, oom=OURS.replace(kills=3)),
-            "exit 1, and 3 processes were killed: memory limit 64MiB in /cgmgr/x",
-            1,
-            False,
-            id="it survived three",
-        ),
-        pytest.param(
-            ended(signal=9, timed_out=True, timeout_s=1, oom=OURS),
-            "timed out after 1s, and 1 process was killed: memory limit 64MiB in /cgmgr/x",
-            137,
-            False,
-            id="both",
-        ),
-        pytest.param(
-            ended(),
-            "ended, and its exit status was taken by somebody else",
-            None,
-            False,
-            id="not known",
-        ),
+        *(pytest.param(*row, 137, False, id=id) for id, row in KILLED.items()),
+        *(pytest.param(*row, id=id) for id, row in ENDED.items()),
     ],
 )
 def test_the_verdict(result: Result, verdict: str, code: int | None, ok: bool) -> None:

@@ -1,4 +1,5 @@
-"""Requests for property tests: every setting, over its whole range, with the ends tried often.
+"""Requests: short ones for tables, and for property tests every setting, over its whole range, with
+the ends tried often.
 
 Law: only what `cgmgr.resources.model` takes is made here; what it refuses has tests of its own.
 """
@@ -33,6 +34,18 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 Strategy = st.SearchStrategy[Any]  # of a field's value
+
+
+def memory(**fields: Any) -> Resources:
+    return Resources(memory=Memory(**fields))
+
+
+def cpu(**fields: Any) -> Resources:
+    return Resources(cpu=Cpu(**fields))
+
+
+def disks(*devices: IoDevice) -> Resources:
+    return Resources(io=Io(devices=devices))
 
 
 def number(least: int, most: int, takes_max: bool) -> Strategy:
@@ -99,11 +112,11 @@ rules = st.builds(
     access=st.sampled_from(("r", "w", "m", "rw", "rm", "wm", "rwm")),
     allow=st.booleans(),
 )
-disks = st.tuples(st.integers(0, 300), st.integers(0, 300)).map(lambda n: f"{n[0]}:{n[1]}")
+disk_numbers = st.tuples(st.integers(0, 300), st.integers(0, 300)).map(lambda n: f"{n[0]}:{n[1]}")
 ios = st.builds(
     Io,
     weight=st.none() | number(1, 10_000, False),
-    devices=keyed(said(IoDevice, disks, IoDevice.RANGES)),
+    devices=keyed(said(IoDevice, disk_numbers, IoDevice.RANGES)),
 )
 
 

@@ -7,12 +7,10 @@ from hypothesis import given
 
 from cgmgr.errors import RequestError
 from cgmgr.resources import (
-    Cpu,
     Cpuset,
     HugetlbLimit,
     Io,
     IoDevice,
-    Memory,
     MiscLimit,
     NetPrio,
     Pids,
@@ -32,22 +30,10 @@ from cgmgr.resources.docker import (
 from cgmgr.resources.merge import settings
 from cgmgr.units import GIB, MAX, MIB
 
-from .requests import resources
+from .requests import cpu, disks, memory, resources
 from .test_devices import resolve
 
 M64 = 64 * MIB
-
-
-def memory(**fields: Any) -> Resources:
-    return Resources(memory=Memory(**fields))
-
-
-def cpu(**fields: Any) -> Resources:
-    return Resources(cpu=Cpu(**fields))
-
-
-def disks(*devices: IoDevice) -> Resources:
-    return Resources(io=Io(devices=devices))
 
 
 #: flags, what they mean for a new container

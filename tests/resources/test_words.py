@@ -8,13 +8,11 @@ from hypothesis import strategies as st
 
 from cgmgr.errors import RequestError
 from cgmgr.resources import (
-    Cpu,
     Cpuset,
     DeviceRule,
     HugetlbLimit,
     Io,
     IoDevice,
-    Memory,
     MiscLimit,
     NetPrio,
     Pids,
@@ -28,21 +26,8 @@ from cgmgr.resources.forms import spell_bytes
 from cgmgr.resources.words import KEYED, NAMES, SINGLE, resources_of, split_words, words_of
 from cgmgr.units import GIB, MAX, MAX_U64, MIB, parse_bytes
 
-from .requests import resources
+from .requests import cpu, disks, memory, resources
 from .test_devices import resolve
-
-
-def memory(**fields: Any) -> Resources:
-    return Resources(memory=Memory(**fields))
-
-
-def cpu(**fields: Any) -> Resources:
-    return Resources(cpu=Cpu(**fields))
-
-
-def disks(*devices: IoDevice) -> Resources:
-    return Resources(io=Io(devices=devices))
-
 
 #: word, value, what it means
 WORDS: list[tuple[str, Any, Resources]] = [

@@ -26,30 +26,8 @@ from cgmgr.errors import (
 from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
-from cgmgr.rundir import Rundir
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return Host.detect()
-
-
-@pytest.fixture
-def manager(host: Host, tmp_path: Path) -> Manager:
-    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
-
-
-@pytest.fixture
-def name(run_token: str, request: pytest.FixtureRequest) -> str:
-    return f"/{run_token}/{request.node.name.split('[')[0][:40]}"
-
-
-@pytest.fixture
-def group(manager: Manager, name: str) -> Iterator[Group]:
-    with manager.create(name) as made:
-        yield made
 
 
 @pytest.fixture

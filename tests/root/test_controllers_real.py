@@ -43,11 +43,6 @@ FEW = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return Host.detect()
-
-
 @pytest.fixture
 def group(host: Host, run_token: str, request: pytest.FixtureRequest) -> Iterator[RealGroup]:
     """A group for the controller that the test names."""

@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +16,15 @@ import pytest
 from cgmgr.account import Account, Run
 from cgmgr.errors import DeadlineExceeded, KernelError, RequestError
 from cgmgr.group import Group
-from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.oom import Oom
 from cgmgr.result import COUNTERS, IO_COUNTERS, PEAKS, Result
-from cgmgr.rundir import Rundir
 from cgmgr.running import apopen, popen
 from cgmgr.spawn import DEVNULL, PIPE, SpawnRequest, start
 
 MIB = 1 << 20
 PYTHON = (sys.executable, "-I", "-S", "-c")
 HOG = (*PYTHON, "x = b'x' * (96 << 20)")
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return Host.detect()
-
-
-@pytest.fixture
-def manager(host: Host, tmp_path: Path) -> Manager:
-    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
-
-
-@pytest.fixture
-def name(run_token: str, request: pytest.FixtureRequest) -> str:
-    return f"/{run_token}/{request.node.name.split('[')[0][:40]}"
-
-
-@pytest.fixture
-def group(manager: Manager, name: str) -> Iterator[Group]:
-    with manager.create(name) as made:
-        yield made
 
 
 def run(group: Group, argv: Any, **options: Any) -> Result:

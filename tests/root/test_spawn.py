@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,10 @@ from cgmgr.errors import DeadlineExceeded, GroupGone, KernelError
 from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
-from cgmgr.rundir import Rundir
 from cgmgr.spawn import PIPE, Ended, Placement, Process, SpawnRequest, birth, link, process, start
 
 ROOT = Path(__file__).parent.parent.parent
 NOBODY = 65534
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return Host.detect()
-
-
-@pytest.fixture
-def manager(host: Host, tmp_path: Path) -> Manager:
-    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
-
-
-@pytest.fixture
-def name(run_token: str, request: pytest.FixtureRequest) -> str:
-    return f"/{run_token}/{request.node.name.split('[')[0][:40]}"
-
-
-@pytest.fixture
-def group(manager: Manager, name: str) -> Iterator[Group]:
-    with manager.create(name) as made:
-        yield made
 
 
 def start_in(group: Group, *argv: str, floor_fds: tuple[int, ...] = (), **fields: Any) -> Process:

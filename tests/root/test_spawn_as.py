@@ -14,34 +14,10 @@ from pathlib import Path
 import pytest
 
 from cgmgr.group import Group
-from cgmgr.host import Host
-from cgmgr.manager import Manager
-from cgmgr.rundir import Rundir
 from cgmgr.spawn import PIPE, SpawnRequest, start
 
 ROOT = Path(__file__).parent.parent.parent
 NOBODY = 65534
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    return Host.detect()
-
-
-@pytest.fixture
-def manager(host: Host, tmp_path: Path) -> Manager:
-    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
-
-
-@pytest.fixture
-def name(run_token: str, request: pytest.FixtureRequest) -> str:
-    return f"/{run_token}/{request.node.name.split('[')[0][:40]}"
-
-
-@pytest.fixture
-def group(manager: Manager, name: str) -> Iterator[Group]:
-    with manager.create(name) as made:
-        yield made
 
 
 @pytest.fixture

@@ -12,14 +12,7 @@ import pytest
 
 from cgmgr import kernfs
 from cgmgr.errors import CgmgrError, HostError, NameTaken
-from cgmgr.host import Host
 from cgmgr.manager import Manager
-from cgmgr.rundir import Rundir
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Manager:
-    return Manager(Host.detect(), driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
 
 
 def left(manager: Manager, name: str) -> list[str]:
