@@ -8,10 +8,11 @@ Measured, with the limit at the group, above it, and at both (Linux 6.18 v1, 6.1
 
 - v2: `oom` in memory.events.local rises in the group whose limit was hit, and nowhere else;
   `oom_kill` in memory.events rises in the victim's group and in those above it.
-- v1: `oom_kill` in memory.oom_control rises in the victim's own group only.  failcnt tells nothing
-  once there is a memory+swap limit.  But an eventfd on memory.oom_control fires in the group whose
-  limit was hit and in all below it: so what fired here and not above was this one's limit.  (It
-  fires too when a group is removed, but a group cannot be removed before those below it.)
+- v1: `oom_kill` in memory.oom_control rises in the victim's own group only, and is gone with it.
+  failcnt tells nothing once there is a memory+swap limit.  But an eventfd on memory.oom_control
+  fires in the group whose limit was hit and in all below it: so what fired here and not above was
+  this one's limit.  (It fires once more, a little later, when its group is removed.)  A group
+  that is made below after the watch was opened has none.
 
 Killed with no limit hit anywhere is the host out of memory, provided that the hierarchy is seen up
 to its real root: a container sees less, and a limit may be above that.
@@ -24,13 +25,13 @@ import os
 
 from cgmgr import members, parse
 from cgmgr.errors import CgmgrError, GroupGone
-from cgmgr.kernfs import ancestors_of
+from cgmgr.kernfs import ancestors_of, parent_of
 from cgmgr.record import Record
 from cgmgr.units import Max
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from typing import Final, Protocol, Self
 
     from cgmgr.host import Hierarchy, Host
@@ -53,6 +54,8 @@ UNKNOWN: Final = "unknown"
 
 EVENT_FILES: Final = {1: "memory.oom_control", 2: "memory.events"}
 LIMIT_FILES: Final = {1: "memory.limit_in_bytes", 2: "memory.max"}
+#: so many groups below are looked at; of the limits of more nothing is said
+MOST_BELOW: Final = 64
 #: a file that only the root of a v1 hierarchy has, and one that the root of cgroup2 has not; what
 #: is mounted in a cgroup namespace looks like a root and is none (cgroups(7), cgroup-v2.rst)
 V1_ROOT_FILE: Final = "release_agent"
@@ -65,7 +68,7 @@ class Oom(Record):
     `kills`: how many in the group and below.  `whose` limit: `own`, `ancestor`, `below` (a group
     below this one has a limit of its own), `host` (no limit: the machine ran out) or `unknown`.
     `limit_at`: the path of the group whose limit was hit; `limit_bytes`: that limit; both None
-    where they cannot be known, or where several groups above hit theirs.
+    where they cannot be known, or where several groups above, or below, hit theirs.
     """
 
     kills: int
@@ -83,10 +86,18 @@ class Level(Record):
     own: bool = False
 
 
-def judge(kills: int, levels: Sequence[Level], *, below: int | None, rooted: bool) -> Oom | None:
+def judge(
+    kills: int,
+    levels: Sequence[Level],
+    *,
+    below: int | None,
+    rooted: bool,
+    below_at: str | None = None,
+) -> Oom | None:
     """The verdict, from the root's level down to the group's.
 
-    `below`: how often a limit below the group was hit, None where that cannot be known but matters.
+    `below`: how often a limit below the group was hit, None where that cannot be known but matters;
+    `below_at`: the one group whose limit that was.
     `rooted`: the first level is the hierarchy's real root.
     """
     if kills <= 0:
@@ -96,7 +107,7 @@ def judge(kills: int, levels: Sequence[Level], *, below: int | None, rooted: boo
     if own:
         return Oom(kills=kills, whose=OWN, limit_at=own[-1].path)
     if below:
-        return Oom(kills=kills, whose=BELOW)
+        return Oom(kills=kills, whose=BELOW, limit_at=below_at)
     if above:
         # a limit above that was hit may have cost another group a process; with one it was ours
         limit_at = above[0].path if len(above) == 1 else None
@@ -124,8 +135,12 @@ class Watch:
 
     @property
     def knows(self) -> bool:
-        """Whether OOM kills can be seen at all: some hierarchy holds the memory controller."""
-        return self._side is not None
+        """Whether OOM kills can be seen at all: some hierarchy holds the memory controller.
+
+        False too after a verdict that saw no kill, where a group below is gone with what it counted
+        (v1).
+        """
+        return self._side is not None and self._side.knows
 
     def verdict(self) -> Oom | None:
         """What happened since the watch was opened, None if the kernel killed nothing.
@@ -181,6 +196,23 @@ class _Place:
                 return root.has(V1_ROOT_FILE)
             return not root.has(V2_NOT_ROOT_FILE)
 
+    def below(self, most: int | None) -> dict[str, int]:
+        """The groups below, a group before those below it, with the inode that tells one from
+        another of the same name."""
+        found: dict[str, int] = {}
+        with self.tree.open(self.path) as group:
+            for path in members.walk(group):
+                if path != self.path:
+                    with contextlib.suppress(GroupGone), self.tree.open(path) as directory:
+                        found[path] = os.fstat(directory.fd).st_ino
+                if most is not None and len(found) >= most:
+                    break
+        return found
+
+    def down_to(self, path: str) -> list[str]:
+        """The groups from right below this one down to one of those below it."""
+        return [p for p in (*ancestors_of(path), path) if len(p) > len(self.path)]
+
     def limit(self, path: str) -> int | None:
         try:
             with self.tree.open(path) as directory:
@@ -195,35 +227,57 @@ class _V1:
 
     def __init__(self, place: _Place) -> None:
         self.place = place
+        self.knows = True
         self._events: dict[str, int | None] = {}
-        self._fired = dict.fromkeys(place.line, 0)
+        self._below: dict[str, int] = {}
         try:
             for path in place.line:
                 self._events[path] = _listen(place.tree, path)
+            # those below once those above listen: what fires in between is then not theirs
+            self._below = place.below(MOST_BELOW)
+            for path in self._below:
+                with contextlib.suppress(GroupGone):
+                    self._events[path] = _listen(place.tree, path)
             self._before = self._kills()
         except BaseException:
             self.close()
             raise
+        self._fired = dict.fromkeys(self._events, 0)
 
     def verdict(self) -> Oom | None:
-        after = self._kills()
-        risen = {path: count - self._before.get(path, 0) for path, count in after.items()}
-        below = sum(count for path, count in risen.items() if path != self.place.path)
+        now = self.place.below(None)
+        gone = {path for path, inode in self._below.items() if now.get(path) != inode}
+        before = {path: count for path, count in self._before.items() if path not in gone}
+        risen = {path: count - before.get(path, 0) for path, count in self._kills().items()}
         # from below: what fires meanwhile is then seen above, and not taken for ours
-        fired = {path: self._count(path) for path in reversed(self.place.line)}
-        levels: list[Level] = []
-        above: int | None = 0
-        for path in self.place.line:
-            here = fired[path]
-            hits = None if here is None or above is None else max(here - above, 0)
-            levels.append(self.place.level(path, hits))
-            above = here
+        fired = {path: self._count(path) for path in sorted(self._events, key=len, reverse=True)}
+        line = self.place.line
+        levels = [
+            self.place.level(path, _own_hits(fired, path, above))
+            for path, above in zip(line, (None, *line), strict=False)
+        ]
+        hits = {path: _own_hits(fired, path, parent_of(path)) for path in self._below}
+        kills = sum(risen.values())
+        self.knows = kills > 0 or not gone
+        holders = [path for path, count in hits.items() if count and path not in gone]
+        blind = not self._sees([p for p, more in risen.items() if more > 0], hits, gone)
         return judge(
-            risen[self.place.path] + below,
+            kills,
             levels,
-            # a limit below notifies nobody up here
-            below=None if below else 0,
+            below=None if blind and not holders else sum(hits[path] or 0 for path in holders),
+            below_at=holders[0] if len(holders) == 1 and not blind else None,
             rooted=self.place.rooted(),
+        )
+
+    def _sees(
+        self, victims: Iterable[str], hits: Mapping[str, int | None], gone: Container[str]
+    ) -> bool:
+        """Whether the limits of all groups from below this one down to the victims' are seen: of
+        one that was made meanwhile nothing is known but its kills."""
+        return all(
+            hits.get(path) is not None and path not in gone
+            for victim in victims
+            for path in self.place.down_to(victim)
         )
 
     def close(self) -> None:
@@ -254,6 +308,12 @@ class _V1:
         return found
 
 
+def _own_hits(fired: Mapping[str, int | None], path: str, above: str | None) -> int | None:
+    """How often the limit of one group was hit: what fired there and not above it."""
+    here, there = fired.get(path), 0 if above is None else fired.get(above)
+    return None if here is None or there is None else max(here - there, 0)
+
+
 def _listen(tree: Tree, path: str) -> int | None:
     """An eventfd that counts the OOM notifications of one group; None where they are not to be had
     (a group above ours that we may not write to, a kernel without them)."""
@@ -276,7 +336,9 @@ class _V2:
 
     def __init__(self, place: _Place) -> None:
         self.place = place
+        self.knows = True
         self._local = {path: self._hits(path) for path in place.line}
+        self._below = self._hits_below()
         self._events = self._all()
 
     def verdict(self) -> Oom | None:
@@ -287,10 +349,25 @@ class _V2:
         local = levels[-1].hits
         # without events.local: our own limit, or one below, which cannot be told apart
         below = None if local is None else all_hits - local
-        return judge(kills, levels, below=below, rooted=self.place.rooted())
+        below_at = self._holder_below(below) if below else None
+        rooted = self.place.rooted()
+        return judge(kills, levels, below=below, below_at=below_at, rooted=rooted)
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _holder_below(self, hits: int) -> str | None:
+        """The one group below whose limit was hit, if it was hit as often as any was."""
+        now = self._hits_below()
+        risen = {path: count - self._below.get(path, 0) for path, count in now.items()}
+        return next((path for path, count in risen.items() if count == hits), None)
+
+    def _hits_below(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for path in self.place.below(MOST_BELOW):
+            with contextlib.suppress(GroupGone):
+                found[path] = self._hits(path) or 0
+        return found
 
     def _since(self, path: str) -> int | None:
         before, now = self._local[path], self._hits(path)

@@ -184,7 +184,9 @@ class Result(Record):
         what = {
             ooms.OWN: limit,
             ooms.ANCESTOR: f"{limit} of {oom.limit_at}" if oom.limit_at else "a memory limit above",
-            ooms.BELOW: "a memory limit of a group below",
+            ooms.BELOW: f"{limit} of {oom.limit_at}"
+            if oom.limit_at
+            else "a memory limit of a group below",
             ooms.HOST: "the machine ran out of memory",
         }.get(oom.whose, "out of memory, it is not known by whose limit")
         peak = "" if self.peak_memory_bytes is None else f" (peak {_peak(self.peak_memory_bytes)})"

@@ -83,6 +83,11 @@ def test_verdicts(
     assert judge(kills, levels, below=below, rooted=rooted) == verdict
 
 
+def test_the_one_group_below_is_named() -> None:
+    found = judge(1, line(0, 0, 0), below=1, below_at="/a/b/c", rooted=True)
+    assert found == Oom(kills=1, whose=BELOW, limit_at="/a/b/c")
+
+
 @given(
     kills=st.integers(-1, 3),
     hits=st.lists(st.none() | st.integers(0, 2), min_size=1, max_size=4),
@@ -168,6 +173,23 @@ def test_v2_limit_below(unified: Fake) -> None:
     with Watch(unified) as watch:
         unified.hit("/cgmgr/x", oom=0, kills=1, seen=1)
         assert watch.verdict() == Oom(kills=1, whose=BELOW)
+
+
+def test_v2_limit_below_is_named_where_it_was_one(unified: Fake) -> None:
+    """Also one that was made meanwhile: its counters began with it."""
+    with Watch(unified) as watch:
+        for name in ("one", "other"):
+            unified.tree.mkdir(f"/cgmgr/x/{name}")
+            unified.hit(f"/cgmgr/x/{name}", oom=0)
+        unified.hit("/cgmgr/x/one", oom=1, kills=1)
+        unified.path("/cgmgr/x/one", "memory.max").write_text("4096\n")
+        unified.hit("/cgmgr/x", oom=0, kills=1, seen=1)
+        assert watch.verdict() == Oom(
+            kills=1, whose=BELOW, limit_at="/cgmgr/x/one", limit_bytes=4096
+        )
+        unified.hit("/cgmgr/x/other", oom=1, kills=1)
+        unified.hit("/cgmgr/x", oom=0, kills=2, seen=2)
+        assert watch.verdict() == Oom(kills=2, whose=BELOW)
 
 
 def test_v2_the_host_ran_out(unified: Fake) -> None:

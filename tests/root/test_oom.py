@@ -16,7 +16,6 @@ from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.oom import Oom, Watch
-from cgmgr.rundir import Rundir
 from cgmgr.spawn import DEVNULL, Ended, Placement, SpawnRequest, start
 
 MIB = 1 << 20
@@ -32,11 +31,6 @@ def host() -> Host:
     if found.holder("memory") is None:
         pytest.skip("no memory controller")
     return found
-
-
-@pytest.fixture
-def manager(host: Host, tmp_path: Path) -> Manager:
-    return Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
 
 
 class Family:
@@ -158,15 +152,70 @@ def test_what_was_before_does_not_count(family: Family) -> None:
 
 def test_a_limit_below_the_watched_group(family: Family) -> None:
     outer, inner = family({"memory": MUCH}, {"memory": LITTLE, "swap": 0})
-    v1 = outer.host.need("memory").version == 1
     with Watch(outer) as watch:
         assert run_in(inner, *HOG) == KILLED
         found = watch.verdict()
-    assert found is not None
-    assert found.kills == 1
-    # v1 tells those above of a kill below them, but not by whose limit it was
-    assert found.whose == ("unknown" if v1 else "below")
-    assert found.limit_at is None
+    assert found == Oom(kills=1, whose="below", limit_at=place_of(inner), limit_bytes=LITTLE)
+
+
+def test_a_limit_between_the_watched_group_and_the_victims(
+    family: Family, manager: Manager
+) -> None:
+    outer, inner = family({"memory": MUCH}, {"memory": LITTLE, "swap": 0})
+    with manager.create(f"{inner.name}/deep") as deep, Watch(outer) as watch:
+        assert run_in(deep, *HOG) == KILLED
+        found = watch.verdict()
+    assert found == Oom(kills=1, whose="below", limit_at=place_of(inner), limit_bytes=LITTLE)
+
+
+def test_two_limits_below(family: Family, manager: Manager) -> None:
+    outer, inner = family({"memory": MUCH}, {"memory": LITTLE, "swap": 0})
+    with (
+        manager.create(f"{outer.name}/other", memory=LITTLE, swap=0) as other,
+        Watch(outer) as watch,
+    ):
+        assert run_in(inner, *HOG) == run_in(other, *HOG) == KILLED
+        assert watch.verdict() == Oom(kills=2, whose="below")
+
+
+def test_a_victim_below_whose_limit_is_above(family: Family, manager: Manager) -> None:
+    outer, inner = family({"memory": LITTLE, "swap": 0}, {"memory": MUCH})
+    with manager.create(f"{inner.name}/deep", memory=MUCH) as deep, Watch(inner) as watch:
+        assert run_in(deep, *HOG) == KILLED
+        found = watch.verdict()
+    assert found == Oom(kills=1, whose="ancestor", limit_at=place_of(outer), limit_bytes=LITTLE)
+
+
+def test_a_limit_of_a_group_that_is_made_meanwhile(family: Family, manager: Manager) -> None:
+    outer, _ = family({"memory": MUCH}, {})
+    v1 = outer.host.need("memory").version == 1
+    with Watch(outer) as watch:
+        with manager.create(f"{outer.name}/late", memory=LITTLE, swap=0) as late:
+            assert run_in(late, *HOG) == KILLED
+            found = watch.verdict()
+            where = place_of(late)
+        assert watch.knows
+    if v1:  # nobody listened there, and what it counted of its limit tells nothing
+        assert found == Oom(kills=1, whose="unknown")
+    else:
+        assert found == Oom(kills=1, whose="below", limit_at=where, limit_bytes=LITTLE)
+
+
+def test_a_group_below_that_is_gone_with_its_counts(family: Family, manager: Manager) -> None:
+    """v1 counts kills where they were, so that there was none is not known any more."""
+    outer, inner = family({"memory": MUCH}, {})
+    v1 = outer.host.need("memory").version == 1
+    short = manager.create(f"{outer.name}/short", memory=LITTLE, swap=0)
+    with Watch(outer) as watch:
+        assert (watch.verdict(), watch.knows) == (None, True)
+        assert run_in(short, *HOG) == KILLED
+        short.delete()
+        found = watch.verdict()
+        if v1:
+            assert (found, watch.knows) == (None, False)
+        else:
+            assert found == Oom(kills=1, whose="below")
+    assert inner.pids() == []
 
 
 def test_a_group_that_is_gone_says_so(family: Family, manager: Manager) -> None:
