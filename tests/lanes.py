@@ -1,7 +1,8 @@
 """The lanes of the tests: which there are, which this machine can run, and how they ended.
 
-Law: a lane is a folder below tests/; what lies in no lane's folder is the unit lane.  A lane that
-cannot run says why, and its tests are skipped with that reason, never left out in silence.
+Law: a lane is a folder below tests/, or some; what lies in no lane's folder is the unit lane.  A
+lane that cannot run says why, and its tests are skipped with that reason, never left out in
+silence.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from .leaks import mount_table
+from .vm import image
 
 
 class Lane(NamedTuple):
@@ -21,6 +23,8 @@ class Lane(NamedTuple):
     """Why this machine cannot run it, or nothing."""
     when_empty: str = "has no tests"
     """What it means for the user that the lane has no tests."""
+    more_folders: tuple[str, ...] = ()
+    """Beside the one of its name."""
 
 
 def _nothing() -> str:
@@ -38,13 +42,8 @@ def no_root_or_no_cgroups() -> str:
 
 LANES = (
     Lane("unit", _nothing),
-    Lane("root", no_root_or_no_cgroups),
-    Lane(
-        "vm",
-        _nothing,
-        "has no tests in this release: the unified and the legacy hierarchy and systemd as PID 1 "
-        "are not proven yet",
-    ),
+    Lane("root", no_root_or_no_cgroups, more_folders=("conformance",)),
+    Lane("vm", image.obstacle),
     Lane(
         "interop",
         _nothing,
@@ -64,7 +63,8 @@ def lane_of(path: str | PurePath) -> Lane:
     parts = PurePath(str(path).partition("::")[0]).parts
     below = parts[len(parts) - parts[::-1].index("tests") :] if "tests" in parts else ()
     first = below[0] if len(below) > 1 else ""
-    return next((lane for lane in LANES if lane.name == first), LANES[0])
+    found = (lane for lane in LANES if first in (lane.name, *lane.more_folders))
+    return next(found, LANES[0])
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
