@@ -65,15 +65,17 @@ def check_no_path(group: str, mountpoints: Iterable[str]) -> None:
 
     Raises `RequestError`; its hint is the group that was meant, None for the root.
     """
-    for place in sorted({*mountpoints, USUAL}, key=len, reverse=True):
-        if f"{group}/".startswith(f"{place}/") or place.startswith(f"{group}/"):
-            raise RequestError(
-                f"{group} is a path of the file system, and must be the name of a group: "
-                f"groups are mounted at {place}",
-                operation="name group",
-                value=group,
-                hint=group.removeprefix(place) if group.startswith(f"{place}/") else None,
-            )
+    below = f"{group}/"
+    places = [p for p in (*mountpoints, USUAL) if below.startswith(f"{p}/") or p.startswith(below)]
+    if places:
+        place = max(places, key=len)
+        raise RequestError(
+            f"{group} is a path of the file system, and must be the name of a group: "
+            f"groups are mounted at {place}",
+            operation="name group",
+            value=group,
+            hint=group.removeprefix(place) if group.startswith(f"{place}/") else None,
+        )
 
 
 def _unfit(name: str) -> str:

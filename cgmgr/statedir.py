@@ -36,6 +36,7 @@ LOCK_S: Final = 30.0
 #: leaves room in 255 bytes (NAME_MAX) for the ends of the file names
 _LONGEST: Final = 200
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b"/%")
+_ESCAPES: Final = {byte: f"%{byte:02X}" for byte in range(256) if byte not in _PLAIN}
 _HASHED: Final = "%h"
 
 
@@ -57,7 +58,7 @@ def encode(name: str) -> str:
         raw = b""
     if not raw:
         raise RequestError(f"invalid name {name!r}: it is no text", operation="name", value=name)
-    plain = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw)
+    plain = raw.decode("latin-1").translate(_ESCAPES)
     if plain.startswith("."):
         plain = f"%2E{plain[1:]}"
     if len(plain) <= _LONGEST:
@@ -176,8 +177,12 @@ class Folder:
     def begun(self, name: str) -> Any:
         """What was noted by `begin` or `retract`, None if nothing is under way.  A note that was
         not written to its end is none: there was no first step."""
+        file = f"{encode(name)}.undo"
+        with self.opened() as folder:
+            if folder < 0 or not statefile.exists(file, folder):  # as nearly always
+                return None
         try:
-            return self._read(f"{encode(name)}.undo")
+            return self._read(file)
         except ValueError:
             return None
 

@@ -72,12 +72,11 @@ def remove(group: Group, timeout: float, *, kill: bool) -> None:
     rundir, name = group.rundir, group.name
     if not kill:
         refuse_populated(group)
-    # what is killed on the way is the whole record, renamed: that is cheap
+    # the whole record, renamed, is the note of a removal that may kill: that is cheap
     retracted = kill and rundir.retract(name)
     if not retracted:
-        known = rundir.load(name) or _unrecorded(group)
         try:
-            rundir.note(known.replace(before=None, spare=not kill))
+            rundir.note(_unrecorded(group).replace(spare=not kill))
         except KernelError as error:
             if error.errno not in FULL:  # else removing is what makes room
                 raise
