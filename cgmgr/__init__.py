@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cgmgr.group import Group
     from cgmgr.host import Host
     from cgmgr.manager import Manager, arun, run
+    from cgmgr.policy import Policy
     from cgmgr.resources import Resources
     from cgmgr.result import Result
     from cgmgr.units import MAX
@@ -23,6 +24,7 @@ _PLACES = {
     "Host": "cgmgr.host",
     "MAX": "cgmgr.units",
     "Manager": "cgmgr.manager",
+    "Policy": "cgmgr.policy",
     "Resources": "cgmgr.resources",
     "Result": "cgmgr.result",
     "arun": "cgmgr.manager",
@@ -35,6 +37,7 @@ __all__ = [
     "Group",
     "Host",
     "Manager",
+    "Policy",
     "Resources",
     "Result",
     "arun",

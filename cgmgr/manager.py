@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cgmgr.collect import Collected
     from cgmgr.driver import Driver
     from cgmgr.plan import Plan
+    from cgmgr.policy import Policy
     from cgmgr.result import Result
 
 #: the group below which names without a leading / are
@@ -69,6 +70,7 @@ class Manager:
         name: str,
         resources: Resources | None = None,
         *,
+        policy: Policy | None = None,
         ephemeral: bool = False,
         threaded: bool = False,
         best_effort: bool = False,
@@ -76,11 +78,16 @@ class Manager:
     ) -> Group:
         """Make a group with settings, given as `Resources` or as words (`memory="512M"`).
 
-        `ephemeral` groups belong to this process: `gc` removes them once it is dead.  Raises
+        They lie on top of the `policy`, which also says below which group it is, and which
+        controllers it has; its driver is the caller's to choose.  `ephemeral` groups belong to this
+        process: `gc` removes them once it is dead.  `best_effort` reports what this host cannot
+        hold, alone or beside the rest, in the group's `report`, instead of refusing.  Raises
         `NameTaken`, `RequestError`, `HostError`, `KernelError`; nothing is left then.
         """
-        asked = asked_for(resources, words)
-        request = self._request(name, asked, threaded=threaded, best_effort=best_effort)
+        asked = asked_for(_below(policy, resources), words)
+        request = self._request(name, asked, policy).replace(
+            threaded=threaded, best_effort=best_effort
+        )
         rights.demand(self.host)
         record = self._record(request, ephemeral)
         for attempt in range(CREATE_TRIES):
@@ -147,6 +154,7 @@ class Manager:
         name: str,
         resources: Resources | None = None,
         *,
+        policy: Policy | None = None,
         threaded: bool = False,
         best_effort: bool = False,
         **words: Any,
@@ -156,8 +164,10 @@ class Manager:
         Settings that best effort leaves out are lines of their own.  Raises what `create` would, as
         far as it can be foreseen.  What a change of a group would do, its `plan` says.
         """
-        asked = asked_for(resources, words)
-        request = self._request(name, asked, threaded=threaded, best_effort=best_effort)
+        asked = asked_for(_below(policy, resources), words)
+        request = self._request(name, asked, policy).replace(
+            threaded=threaded, best_effort=best_effort
+        )
         rights.demand(self.host)
         observed = self.driver.observe(request)
         plan = self.driver.create(request, observed)
@@ -226,19 +236,15 @@ class Manager:
         paths = self.driver_of(record.driver).paths(record.name)
         return self._group(record.replace(paths=paths), Resources())
 
-    def _request(
-        self, name: str, resources: Resources, *, threaded: bool, best_effort: bool
-    ) -> Request:
+    def _request(self, name: str, resources: Resources, policy: Policy | None) -> Request:
         """What is asked of a driver for a new group."""
-        group = full_name(name)
+        group = full_name(policy.place(name) if policy is not None else name)
         names.check_no_path(group, self._mountpoints)
-        return Request(
-            group=group,
-            resources=resources,
-            enable=ACCOUNTING,
-            threaded=threaded,
-            best_effort=best_effort,
-        )
+        counted = policy.controllers if policy is not None else None
+        for controller in counted or ():
+            self.host.need(controller)
+        enable = ACCOUNTING if counted is None else counted
+        return Request(group=group, resources=resources, enable=enable)
 
     def _group(self, record: GroupRecord, resources: Resources) -> Group:
         return Group(
@@ -290,23 +296,33 @@ def found_name(name: str) -> str:
     return kernfs.check_path(name if name.startswith("/") else f"{PARENT}/{name}")
 
 
+def _below(policy: Policy | None, resources: Resources | None) -> Resources | None:
+    if policy is None:
+        return resources
+    return policy.resources.merge(resources if resources is not None else Resources())
+
+
 def run(
     argv: Sequence[str],
     *,
     timeout: float | None = None,
     name: str | None = None,
     driver: str = "auto",
+    policy: Policy | None = None,
     **options: Any,
 ) -> Result:
     """Run a command in a group of its own, which is gone afterwards, and say how it ended.
 
         cgmgr.run(["make", "-j8"], timeout=600, memory="512M", cpus=1.5, cwd="src")
 
-    Options are words of `Resources` and those of `cgmgr.running.run` (cwd, env, stdout, capture,
-    input, ...).  Raises what `Manager.create` and `Group.run` do.
+    Options are words of `Resources`, on top of those of the `policy`, and those of
+    `cgmgr.running.run` (cwd, env, stdout, capture, input, ...).  Raises what `Manager.create` and
+    `Group.run` do.
     """
     running, words = _parted(options)
-    with Manager(driver=driver).group(name, **words) as group:
+    if policy is not None and driver == "auto":
+        driver = policy.driver or driver
+    with Manager(driver=driver).group(name, policy=policy, **words) as group:
         return group.run(argv, timeout=timeout, **running)
 
 
@@ -316,11 +332,14 @@ async def arun(
     timeout: float | None = None,
     name: str | None = None,
     driver: str = "auto",
+    policy: Policy | None = None,
     **options: Any,
 ) -> Result:
     """As `run`, for asyncio; cancelling it kills what runs."""
     running, words = _parted(options)
-    with Manager(driver=driver).group(name, **words) as group:
+    if policy is not None and driver == "auto":
+        driver = policy.driver or driver
+    with Manager(driver=driver).group(name, policy=policy, **words) as group:
         return await group.arun(argv, timeout=timeout, **running)
 
 

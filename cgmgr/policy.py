@@ -15,6 +15,11 @@
     io_rbps = { "8:0" = "1M" }
     "memory.high" = "48M"
 
+It is used as `cgmgr group create front --policy web`, which makes /cgmgr/web/front, and as
+
+    web = Policy.load("web")
+    Manager(driver=web.driver or "auto").create("front", policy=web, memory="1G")
+
 Law: the one place that reads policy files; the folders to look in are arguments, the first that has
 the name counts.  Words are `cgmgr.resources.words`'.  What a policy says lies on top of what it
 inherits.  Everything wrong is a `RequestError` with the file, the key and what to write instead.
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from cgmgr.resources.devices import Resolve
 
 SUFFIX: Final = ".toml"
+SYSTEM: Final = "/etc/cgmgr/policies"
 
 #: key of a document -> the types it may have, and how to say so
 TOP: Final[dict[str, tuple[type, str]]] = {
@@ -54,8 +60,9 @@ PLACEMENT: Final[dict[str, tuple[type, str]]] = {
 class Policy(Record):
     """A policy with everything that it inherits.
 
-    `parent`, `driver` and `controllers` are None where no document says them; `files` are the
-    documents, the one that was asked for last.
+    `parent`, `driver` and `controllers` are None where no document says them: the group below which
+    its groups are, how they are made, and the controllers that count for them on cgroup2 whatever
+    is limited.  `files` are the documents, the one that was asked for last.
     """
 
     name: str
@@ -65,6 +72,37 @@ class Policy(Record):
     controllers: tuple[str, ...] | None = None
     description: str = ""
     files: tuple[str, ...] = ()
+
+    @staticmethod
+    def load(which: str, *, resolve: Resolve | None = None) -> Policy:
+        """A policy by its name, from the usual folders, or by its file, "./web.toml".
+
+        What a file inherits is looked for beside it first.  Raises as the function `load` does.
+        """
+        if "/" not in which and not which.endswith(SUFFIX):
+            return load(which, usual_folders(), resolve=resolve)
+        folder, file = os.path.split(which)
+        if not file.endswith(SUFFIX) or not os.path.exists(which):
+            why = "there is no such file" if file.endswith(SUFFIX) else f"it ends not in {SUFFIX}"
+            raise RequestError(
+                f"no policy {which!r}: {why}", operation="load policy", path=which, value=which
+            )
+        folders = [folder or ".", *usual_folders()]
+        return load(file.removesuffix(SUFFIX), folders, resolve=resolve)
+
+    def place(self, name: str) -> str:
+        """A group's name as the policy places it: "x" is "x" below `parent`, "/x" is itself."""
+        if self.parent is None or name.startswith("/"):
+            return name
+        return f"{self.parent.rstrip('/')}/{name}"
+
+
+def usual_folders() -> list[str]:
+    """Where policies are looked for: of an ordinary user the own ones first."""
+    if os.geteuid() == 0:
+        return [SYSTEM]
+    own = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [os.path.join(own, "cgmgr/policies"), SYSTEM]
 
 
 def names(folders: Sequence[str]) -> list[str]:
@@ -139,7 +177,7 @@ def _find(name: str, folders: Sequence[str], heir: str | None) -> str:
         operation="load policy",
         path=heir,
         value=name,
-        hint=f"did you mean {near[0]}?" if near else None,
+        hint=f'inherits = "{near[0]}"' if heir and near else near[0] if near else None,
     )
 
 
@@ -202,8 +240,14 @@ def _parent(path: str, file: str) -> str:
 
 
 def _controllers(values: list[Any], file: str) -> tuple[str, ...]:
+    from cgmgr.host import KNOWN
+
     if not all(isinstance(value, str) and value for value in values):
         raise _wrong(file, "placement.controllers", f"write {PLACEMENT['controllers'][1]}")
+    unknown = [value for value in values if value not in KNOWN]
+    if unknown:
+        what = f"{unknown[0]} is no controller, there are {', '.join(KNOWN)}"
+        raise _wrong(file, "placement.controllers", what)
     return tuple(values)
 
 

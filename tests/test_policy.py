@@ -1,17 +1,22 @@
 """Policies: found, inherited, resolved, and refused with file and key."""
 
 import errno
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cgmgr
 from cgmgr import policy
-from cgmgr.errors import HostError, RequestError
+from cgmgr.errors import ControllerUnavailable, HostError, RequestError
 from cgmgr.policy import Policy
 from cgmgr.resources import Raw, Resources
 from cgmgr.resources.words import resources_of
+from cgmgr.rundir import Rundir
 
+from .fakefs import unpack
 from .resources.test_devices import resolve
 
 
@@ -79,7 +84,7 @@ def test_everything_that_a_policy_can_say(tmp_path: Path) -> None:
 
 
 def test_the_example_in_the_docstring_holds(tmp_path: Path) -> None:
-    text = (policy.__doc__ or "").split("web.toml\n")[1].split("\nLaw:")[0]
+    text = (policy.__doc__ or "").split("web.toml\n")[1].split("\nIt is used")[0]
     found = policy.load("web", write(tmp_path, web=text, base=""))
 
     assert found.parent == "/cgmgr/web"
@@ -153,7 +158,7 @@ WRONG: dict[str, tuple[str, str, str | None]] = {
     "inherits-what-is-not-there": (
         'inherits = "bass"',
         "no policy 'bass' in",
-        "did you mean base?",
+        'inherits = "base"',
     ),
     "resources-a-list": ("resources = []", "resources: write a table, [resources], not []", None),
     "placement-text": ('placement = "/x"', "placement: write a table, [placement]", None),
@@ -162,6 +167,11 @@ WRONG: dict[str, tuple[str, str, str | None]] = {
     "controllers-text": (
         '[placement]\ncontrollers = "cpu"',
         "placement.controllers: write a",
+        None,
+    ),
+    "controllers-of-nobody": (
+        '[placement]\ncontrollers = ["cpu", "memroy"]',
+        "placement.controllers: memroy is no controller, there are cpu, ",
         None,
     ),
     "controllers-numbers": (
@@ -234,7 +244,7 @@ def test_a_name_that_is_not_there(tmp_path: Path) -> None:
         policy.load("wbe", write(tmp_path, web=""))
 
     assert str(caught.value) == f"no policy 'wbe' in {tmp_path}"
-    assert caught.value.hint == "did you mean web?"
+    assert caught.value.hint == "web"
 
 
 def test_no_folder_at_all() -> None:
@@ -263,3 +273,109 @@ def test_a_policy_on_top_of_nothing_says_only_what_it_says(tmp_path: Path) -> No
 
     assert found.resources == Resources()
     assert (found.parent, found.driver, found.controllers) == (None, None, None)
+
+
+# -- from the front door
+
+
+def test_a_file_is_a_policy_and_what_it_inherits_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, web='inherits = "base"\n[resources]\npids = 5', base="[resources]\ncpus = 1")
+
+    found = cgmgr.Policy.load(f"{tmp_path}/web.toml")
+    monkeypatch.chdir(tmp_path)
+
+    assert found.resources == resources_of(pids=5, cpus=1)
+    assert cgmgr.Policy.load("web.toml").resources == found.resources
+    assert cgmgr.Policy.load("./web.toml").resources == found.resources
+
+
+def test_a_name_is_looked_for_in_the_usual_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "own", web="[resources]\npids = 5")
+    write(tmp_path / "all", web="[resources]\npids = 6", job="[resources]\npids = 7")
+    folders = [str(tmp_path / "own"), str(tmp_path / "all")]
+    monkeypatch.setattr(policy, "usual_folders", lambda: folders)
+
+    assert cgmgr.Policy.load("web").resources == resources_of(pids=5)
+    assert cgmgr.Policy.load("job").resources == resources_of(pids=7)
+
+
+@pytest.mark.parametrize(
+    ("uid", "config", "folders"),
+    [
+        (0, "/x", ["/etc/cgmgr/policies"]),
+        (1000, "/x", ["/x/cgmgr/policies", "/etc/cgmgr/policies"]),
+        (1000, "", ["/home/me/.config/cgmgr/policies", "/etc/cgmgr/policies"]),
+    ],
+)
+def test_the_usual_folders(
+    uid: int, config: str, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setenv("XDG_CONFIG_HOME", config)
+    monkeypatch.setenv("HOME", "/home/me")
+
+    assert policy.usual_folders() == folders
+
+
+@pytest.mark.parametrize(
+    ("which", "complaint"),
+    [
+        ("./web.toml", "no policy './web.toml': there is no such file"),
+        ("./web", "no policy './web': it ends not in .toml"),
+        ("web", "no policy 'web' in"),
+    ],
+)
+def test_a_policy_that_is_not_there(
+    which: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(policy, "usual_folders", lambda: [str(tmp_path)])
+
+    with pytest.raises(RequestError, match=f"^{re.escape(complaint)}"):
+        cgmgr.Policy.load(which)
+
+
+def test_groups_are_placed_below_the_parent() -> None:
+    web = cgmgr.Policy(name="web", parent="/cgmgr/web")
+
+    assert web.place("front") == "/cgmgr/web/front"
+    assert web.place("/other") == "/other"
+    assert cgmgr.Policy(name="web", parent="/").place("front") == "/front"
+    assert cgmgr.Policy(name="web").place("front") == "front"
+
+
+def test_a_manager_makes_groups_by_a_policy(tmp_path: Path) -> None:
+    host = unpack("debian12-unified", tmp_path / "host")
+    manager = cgmgr.Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+    text = """
+        [placement]
+        parent = "/cgmgr/web"
+        controllers = ["pids", "memory"]
+        [resources]
+        memory = "64M"
+        cpu_period = "20ms"
+    """
+    web = cgmgr.Policy.load(f"{write(tmp_path, web=text)[0]}/web.toml")
+
+    group = manager.create("front", policy=web, cpus=0.5, pids=5)
+
+    assert group.name == "/cgmgr/web/front"
+    assert group.resources == resources_of(memory="64M", cpu_period="20ms", cpus=0.5, pids=5)
+    enabled = [value for _, path, file, value in host.writes if file == "cgroup.subtree_control"]
+    assert "+cpu +memory +pids" in enabled
+    assert not any("+io" in value.split() for value in enabled[1:])
+    assert any("/cgmgr/web/front" in line for line in manager.plan("back", policy=web)) is False
+    assert any("/cgmgr/web/back" in line for line in manager.plan("back", policy=web))
+
+
+def test_a_controller_of_a_policy_has_to_be_there(tmp_path: Path) -> None:
+    host = unpack("debian12-unified", tmp_path / "host")
+    manager = cgmgr.Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+
+    with pytest.raises(ControllerUnavailable, match="the net_cls controller is not available"):
+        manager.create("x", policy=cgmgr.Policy(name="web", controllers=("net_cls",)))
+    assert manager.list() == []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .options import BestEffort, Driver, DryRun, Name, Words
+from .options import BestEffort, Driver, DryRun, Name, Policy, Words
 
 
 def create(
@@ -15,19 +15,26 @@ def create(
     threaded: Annotated[
         bool, typer.Option("--threaded", help="Make it a threaded group (cgroup2).")
     ] = False,
+    policy: Policy = None,
     best_effort: BestEffort = False,
     driver: Driver = "auto",
     dry_run: DryRun = False,
 ) -> None:
-    """Make a group, in every hierarchy, with these settings: all of it or nothing."""
+    """Make a group, in every hierarchy, with these settings: all of it or nothing.
+
+    A policy also says below which group a NAME without a leading / is, which driver makes it, and
+    which controllers count for it.
+    """
     from . import groups, settings
 
-    asked = settings.resources(words or [])
-    manager = groups.manager(driver)
+    below = settings.policy(policy)
+    asked = settings.resources(words or [], below)
+    manager = groups.manager(settings.driver(driver, below))
+    how: dict[str, Any] = {"policy": below, "threaded": threaded, "best_effort": best_effort}
     if dry_run or manager.driver.name == "dryrun":
-        lines = manager.plan(name, asked, threaded=threaded, best_effort=best_effort)
+        lines = manager.plan(name, asked, **how)
         print("\n".join(lines))
         return
-    group = manager.create(name, asked, threaded=threaded, best_effort=best_effort)
+    group = manager.create(name, asked, **how)
     group.close()
     groups.tell(group.report)

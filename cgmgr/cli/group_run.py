@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .failing import UsageError
-from .options import BestEffort, DryRun
+from .options import BestEffort, DryRun, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def run(
             "known.",
         ),
     ] = None,
+    policy: Policy = None,
     best_effort: BestEffort = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -65,16 +66,21 @@ def run(
     from .foreground import Foreground
 
     name, words, argv = split(list(rest or []), temp)
-    asked = settings.resources(words)
+    below = settings.policy(policy)
+    asked = settings.resources(words, below)
     form = results.form(result)
     limit = settings.seconds(timeout) if timeout else None
-    manager = groups.manager()
+    how: dict[str, Any] = {"best_effort": best_effort}
+    driver = "auto"
+    if name is None:
+        how["policy"], driver = below, settings.driver(driver, below)
+    manager = groups.manager(driver)
     if dry_run:
-        print("\n".join([*_plan(manager, name, asked, best_effort), f"exec {' '.join(argv)}"]))
+        print("\n".join([*_plan(manager, name, asked, how), f"exec {' '.join(argv)}"]))
         return 0
     with Foreground(limit) as foreground:
         groups.sweep(manager)
-        with _group(manager, name, asked, best_effort) as group:
+        with _group(manager, name, asked, how) as group:
             groups.refuse_frozen(manager, group)
             try:
                 ended = _run(group, argv, foreground)
@@ -115,20 +121,20 @@ def _is_setting(word: str) -> bool:
 
 @contextlib.contextmanager
 def _group(
-    manager: Manager, name: str | None, asked: Resources, best_effort: bool
+    manager: Manager, name: str | None, asked: Resources, how: dict[str, Any]
 ) -> Generator[Group]:
     """The named group with its settings made, or one for this command alone."""
     from . import groups
 
     if name is None:
-        with manager.group(resources=asked, best_effort=best_effort) as group:
+        with manager.group(resources=asked, **how) as group:
             groups.tell(group.report)
             yield group
         return
     group = groups.find(manager, name)
     try:
         if asked:
-            groups.tell(group.update(asked, best_effort=best_effort))
+            groups.tell(group.update(asked, **how))
         yield group
     finally:
         group.close()
@@ -158,7 +164,7 @@ def _run(group: Group, argv: list[str], foreground: Foreground) -> Result | None
         return process.account_for(run)
 
 
-def _plan(manager: Manager, name: str | None, asked: Resources, best_effort: bool) -> list[str]:
+def _plan(manager: Manager, name: str | None, asked: Resources, how: dict[str, Any]) -> list[str]:
     from cgmgr.manager import name_of_its_own
 
     from . import groups
@@ -166,7 +172,7 @@ def _plan(manager: Manager, name: str | None, asked: Resources, best_effort: boo
     if name is not None:
         group = groups.find(manager, name)
         try:
-            return group.plan(asked, best_effort=best_effort)
+            return group.plan(asked, **how)
         finally:
             group.close()
-    return manager.plan(name_of_its_own(), asked, best_effort=best_effort)
+    return manager.plan(name_of_its_own(), asked, **how)

@@ -6,23 +6,30 @@ from typing import Annotated
 
 import typer
 
-from .options import BestEffort, DryRun, Name
+from .failing import UsageError
+from .options import BestEffort, DryRun, Name, Policy
 
 Settings = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
-        metavar="WORD=VALUE...", help="Settings, such as memory=64M cpus=0.5.", show_default=False
+        metavar="[WORD=VALUE]...", help="Settings, such as memory=64M cpus=0.5.", show_default=False
     ),
 ]
 
 
 def set_(
-    name: Name, words: Settings, best_effort: BestEffort = False, dry_run: DryRun = False
+    name: Name,
+    words: Settings = None,
+    policy: Policy = None,
+    best_effort: BestEffort = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Change settings of a group while it runs: all of them, or none."""
     from . import groups, settings
 
-    asked = settings.resources(words)
+    if not words and policy is None:
+        raise UsageError("nothing to set", hint=f"cgmgr group set {name} memory=64M")
+    asked = settings.resources(words or [], settings.policy(policy))
     with groups.opened(name) as group:
         if dry_run:
             for line in group.plan(asked, best_effort=best_effort):

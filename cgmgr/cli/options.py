@@ -31,6 +31,14 @@ BestEffort = Annotated[
         help="Report what this host cannot hold, alone or beside the rest, and hold the rest.",
     ),
 ]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME|FILE",
+        help="Settings of a policy, such as web or ./web.toml; words said here count more.",
+    ),
+]
 Driver = Annotated[
     str,
     typer.Option("--driver", metavar="NAME", help="How groups are made: auto, cgroupfs, dryrun."),

@@ -19,9 +19,11 @@ from .run_flags import GRAMMAR, USAGE, about_flags, flagged
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import Any
 
     from cgmgr.group import Group
     from cgmgr.manager import Manager
+    from cgmgr.policy import Policy
     from cgmgr.result import Result
     from cgmgr.runtime.launcher import Container
     from cgmgr.runtime.spec import ContainerRequest
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 def command(words: list[str]) -> int:
     """Run `cgmgr run`; returns the exit status."""
-    from . import groups, output, results
+    from . import groups, output, results, settings
 
     given = GRAMMAR.parse(words)
     if given.on("help"):
@@ -39,20 +41,45 @@ def command(words: list[str]) -> int:
         print("\n".join([*output.prose(USAGE, width), *GRAMMAR.help(width)]))
         return 0
     form = results.form(given.one("result"))
+    policy = settings.policy(given.one("policy"))
+    if policy is not None:
+        _place(given, policy)
     request = run_options.request(given)
+    if policy is not None:
+        request = _on_top(policy, request)
+    how: dict[str, Any] = {"policy": policy, "best_effort": given.on("best-effort")}
     manager = groups.manager(given.one("driver") or "auto")
     run_options.check_parent(given, manager.host)
     if given.on("dry-run") or manager.driver.name == "dryrun":
         with about_flags(given):
-            print("\n".join(_plan(request, manager, given.on("best-effort"))))
+            print("\n".join(_plan(request, manager, how)))
         return 0
     _check_terminal(given)
     with Foreground(run_options.seconds(given)) as foreground:
         groups.sweep(manager)
-        result = _run(request, given, manager, foreground)
+        result = _run(request, given, manager, how, foreground)
         if result is not None:
             results.show(result, form)
     return foreground.status(result)
+
+
+def _place(given: Given, policy: Policy) -> None:
+    """What a policy says of a group counts where no option does."""
+    for name, value in (("cgroup-parent", policy.parent), ("driver", policy.driver)):
+        if value is not None and given.one(name) is None:
+            given.put(GRAMMAR.long[name], value)
+
+
+def _on_top(policy: Policy, request: ContainerRequest) -> ContainerRequest:
+    """The limits of the options on top of the policy's; what every container may open gives way to
+    a policy that says something else."""
+    from cgmgr.resources import Resources
+    from cgmgr.resources.devices import DEFAULT_RULES
+
+    asked = request.resources or Resources()
+    if policy.resources.devices is not None and asked.devices == DEFAULT_RULES:
+        asked = asked.replace(devices=None)
+    return request.replace(resources=policy.resources.merge(asked))
 
 
 def _check_terminal(given: Given) -> None:
@@ -64,19 +91,18 @@ def _check_terminal(given: Given) -> None:
 
 
 def _run(
-    request: ContainerRequest, given: Given, manager: Manager, foreground: Foreground
+    request: ContainerRequest,
+    given: Given,
+    manager: Manager,
+    how: dict[str, Any],
+    foreground: Foreground,
 ) -> Result | None:
     """The whole life of a container and of its group; None where a signal came before its start."""
     from . import groups
 
     _refuse_taken(request.id)
     with about_flags(given):
-        group = manager.create(
-            request.cgroups_path,
-            request.resources,
-            ephemeral=True,
-            best_effort=given.on("best-effort"),
-        )
+        group = manager.create(request.cgroups_path, request.resources, ephemeral=True, **how)
     with group:
         for error in group.report.refused:
             flagged(error, given)
@@ -170,7 +196,7 @@ def _as_it_is() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-def _plan(request: ContainerRequest, manager: Manager, best_effort: bool) -> list[str]:
+def _plan(request: ContainerRequest, manager: Manager, how: dict[str, Any]) -> list[str]:
     """Everything that would be done, a line each."""
     from cgmgr.runtime import bundle, launcher, spec
 
@@ -179,7 +205,7 @@ def _plan(request: ContainerRequest, manager: Manager, best_effort: bool) -> lis
     setup = launcher.compiled(config, path, manager.host)
     return [
         f"# the group {request.cgroups_path}",
-        *manager.plan(request.cgroups_path, request.resources, best_effort=best_effort),
+        *manager.plan(request.cgroups_path, request.resources, **how),
         f"# the container {request.id}",
         *bundle.describe(bundle.DEFAULT_STORE, request.id, spec.layers(request)),
         *setup.describe(),

@@ -122,6 +122,11 @@ LIMITS: Final = (
     _many("ulimit", "NAME=SOFT[:HARD]", "a resource limit of each process, such as nofile=1024"),
 )
 GROUP: Final = (
+    _one(
+        "policy",
+        "NAME|FILE",
+        "limits and group by a policy, as web or ./web.toml; options come on top (not docker's)",
+    ),
     _one("cgroup-parent", "GROUP", "make the container's group below this one (default /cgmgr)"),
     _one("driver", "NAME", "how groups are made: auto, cgroupfs, dryrun (not docker's)"),
     _switch(

@@ -15,14 +15,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cgmgr.policy import Policy
     from cgmgr.resources import Resources
 
 
-def resources(assignments: Sequence[str]) -> Resources:
-    """Resources from ``word=value`` texts.  Raises `RequestError`."""
+def resources(assignments: Sequence[str], policy: Policy | None = None) -> Resources:
+    """Resources from ``word=value`` texts, on top of a policy's.  Raises `RequestError`."""
     from cgmgr.resources.words import resources_of, split_words
 
-    return resources_of(None, device_number, **split_words(assignments))
+    below = policy.resources if policy is not None else None
+    return resources_of(below, device_number, **split_words(assignments))
+
+
+def policy(which: str | None) -> Policy | None:
+    """The policy of a name or a file, None for none.  Raises `RequestError`, `HostError`."""
+    if not which:
+        return None
+    from cgmgr.policy import Policy
+
+    return Policy.load(which, resolve=device_number)
+
+
+def driver(said: str, policy: Policy | None) -> str:
+    """The driver that was named, else the policy's."""
+    if said == "auto" and policy is not None:
+        return policy.driver or said
+    return said
 
 
 def device_number(path: str) -> tuple[str, int, int]:

@@ -56,7 +56,8 @@ def dashed(flag: str) -> str:
 def in_flags(error: E, given: Collection[str]) -> E:
     """A complaint about words, about the flags that said them.  Changes the error.
 
-    `given` are the names of the flags that were given.
+    `given` are the names of the flags that were given.  A word that none of them says came from
+    elsewhere, such as a policy, and stays.
     """
     import re
 
@@ -65,8 +66,8 @@ def in_flags(error: E, given: Collection[str]) -> E:
     plain = "|".join(word for word in SAYERS if "_" in word)
 
     def flag(found: re.Match[str]) -> str:
-        flags = SAYERS[found[0]]
-        return dashed(next((name for name in flags if name in given), flags[0]))
+        said = next((name for name in SAYERS[found[0]] if name in given), None)
+        return dashed(said) if said else found[0]
 
     error.message = re.sub(rf"{leading}|(?<![\w./-])(?:{plain})(?![\w./])", flag, error.message)
     word, equals, value = (error.hint or "").strip("'").partition("=")

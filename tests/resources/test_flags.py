@@ -61,8 +61,16 @@ SAID: dict[str, tuple[str, str, str | None, tuple[str, ...], str, str | None]] =
         "cpu_rt_runtime is 2, and must be no more than cpu_rt_period, 1",
         "set cpu_rt_runtime",
         None,
-        ("cpu_rt_runtime",),
+        ("cpu_rt_runtime", "cpu_rt_period"),
         "--cpu-rt-runtime is 2, and must be no more than --cpu-rt-period, 1",
+        None,
+    ),
+    "said-by-nobody-here": (
+        "cpuset cannot be 9",
+        "set cpuset",
+        None,
+        ("memory",),
+        "cpuset cannot be 9",
         None,
     ),
     "prose-is-left-alone": (
