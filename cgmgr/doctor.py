@@ -15,6 +15,7 @@ from cgmgr.features import has_file, probe
 from cgmgr.host import IMPLICIT_ON_V2, UNIFIED, Hierarchy, read_text
 from cgmgr.record import Record
 from cgmgr.rights import refusal
+from cgmgr.rundir import default_root, way_to_a_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,9 +91,23 @@ def _rights(host: Host) -> Iterator[Finding]:
     refused = refusal(host)
     if refused is not None:
         yield Finding(subject="rights", level=NO, text=str(refused), fix=refused.hint)
+    yield from _records(host, refused)
     base = "/" if host.v2 is None else host.v2.base
     if refused is None and host.v2 is not None and base != "/":
         yield from _delegation(host, host.v2)
+
+
+def _records(host: Host, refused: object) -> Iterator[Finding]:
+    """A user who may make groups needs a directory that root has without being asked."""
+    where = os.path.dirname(default_root())
+    if host.root != "/" or refused is not None or os.access(where, os.W_OK):
+        return
+    yield Finding(
+        subject="rights",
+        level=NO,
+        text=f"no permission to keep records of groups in {where}",
+        fix=way_to_a_root(host.pid1, os.geteuid()),
+    )
 
 
 def _delegation(host: Host, v2: Hierarchy) -> Iterator[Finding]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from cgmgr import doctor
+from cgmgr import doctor, rights
 from cgmgr.doctor import NO, NOTE, OK, Finding
 from cgmgr.host import Host
 from tests.fakefs import unpack
@@ -201,12 +202,29 @@ def test_a_delegated_group_without_all_controllers(tmp_path: Path) -> None:
     assert "Delegate=cpu cpuset" in (finding.fix or "")
 
 
+def test_a_user_without_a_place_for_records(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    host = Host.detect()
+    monkeypatch.setattr(os, "geteuid", lambda: 7)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+
+    said = [finding for finding in found(host, "rights") if "records" in finding.text]
+
+    if rights.refusal(host) is not None:
+        assert said == [], "no group, no record"
+    else:
+        [finding] = said
+        assert finding.text == f"no permission to keep records of groups in {tmp_path}/missing"
+        assert "export XDG_RUNTIME_DIR=" in (finding.fix or "")
+
+
 def test_on_this_host_every_check_looks() -> None:
     findings = doctor.examine(Host.detect())
 
     assert {finding.level for finding in findings} <= {OK, NOTE, NO}
-    rights = [finding for finding in findings if finding.subject == "rights"]
-    assert len(rights) <= 2, "one line about what this user may, one about capabilities"
+    about = [finding for finding in findings if finding.subject == "rights"]
+    assert len(about) <= 2, "one line about what this user may, one about capabilities"
 
 
 def test_looking_changes_nothing(tmp_path: Path) -> None:
