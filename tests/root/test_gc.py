@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from cgmgr.drivers import device_filter
+from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.owner import Owner
+from cgmgr.resources import DeviceRule
 from cgmgr.rundir import GroupRecord, Rundir
 
 
@@ -91,3 +94,66 @@ def test_the_record_of_a_group_that_somebody_removed_goes(tmp_path: Path, run_to
     assert [r.name for r in manager.rundir.records() if not r.implicit] == [stays.name]
     stays.delete()
     assert manager.rundir.records() == []
+
+
+def test_a_group_takes_those_below_it_and_their_records_along(
+    tmp_path: Path, run_token: str
+) -> None:
+    manager = Manager(driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+    top = manager.create(f"/{run_token}-along")
+    for name in ("a", "a/b/c", "a-b"):
+        manager.create(f"{top.name}/{name}").close()
+    beside = manager.create(f"/{run_token}-along-beside")
+
+    top.delete()
+
+    assert [record.name for record in manager.rundir.records()] == [beside.name]
+    beside.delete()
+    assert list(Path(manager.rundir.path).iterdir()) == []
+
+
+def test_two_who_change_different_settings_both_keep_theirs(tmp_path: Path, run_token: str) -> None:
+    manager = Manager(driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+    with manager.create(f"/{run_token}-two", pids=5) as group:
+        other = manager.open(group.name)
+        group.update(pids=6)
+        other.update(memory="64M")
+
+        recorded = manager.rundir.load(group.name)
+        assert recorded is not None
+        assert recorded.resources == {"pids": "6", "memory": "64M"}
+        assert other.diff() == []
+
+
+def test_a_device_filter_that_was_being_replaced_is_back(tmp_path: Path, run_token: str) -> None:
+    """On cgroup2 it is a program, which is gone with the process that could have put it back."""
+    usual = Host.detect()
+    if usual.v2 is None:
+        pytest.skip("cgroup2 is not mounted")
+    alone = usual.v2.replace(controllers=(*usual.v2.controllers, "devices"))
+    manager = Manager(Host("/", (alone,)), driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+    null = DeviceRule(kind="c", major=1, minor=3)
+    group = manager.create(f"/{run_token}-filter")
+    try:
+        for old in (None, (null,)):
+            if old is not None:
+                group.update(devices=old)
+            _killed_once_the_filter_is_new(manager, group.name)
+            assert not _holds(group, old or (DeviceRule(kind="a"),))
+            assert manager.gc().restored == (group.name,)
+            assert _holds(group, old or (DeviceRule(kind="a"),))
+    finally:
+        group.delete()
+
+
+def _killed_once_the_filter_is_new(manager: Manager, name: str) -> None:
+    child = os.fork()
+    if child == 0:
+        setattr(manager.rundir, "save", lambda _record: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010
+        manager.open(name).update(devices=(DeviceRule(kind="c", major=1, minor=5),))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def _holds(group: Group, rules: tuple[DeviceRule, ...]) -> bool:
+    return device_filter.holds(group.directory("devices"), rules)
