@@ -52,7 +52,8 @@ def collect(manager: Manager) -> Collected:
             failed.append((record.name, str(error)))
     for record in manager.rundir.records():
         if record.implicit:
-            parents.prune(manager.host, manager.rundir, join(record.name, "any"))
+            driver = manager.driver_of(record.driver)
+            parents.prune(driver, manager.rundir, join(record.name, "any"))
     return Collected(
         removed=tuple(removed),
         restored=tuple(restored),

@@ -11,8 +11,11 @@ kill, is not a driver's: it is in `cgmgr.group`, on the files of the group.
 
 from __future__ import annotations
 
+import os
+
 from cgmgr.controllers.base import Scene
-from cgmgr.errors import DriverError
+from cgmgr.errors import DriverError, RequestError
+from cgmgr.kernfs import check_path
 from cgmgr.record import Record
 from cgmgr.resources import Resources
 
@@ -29,6 +32,15 @@ if TYPE_CHECKING:
         """How groups are made, changed and removed on one host."""
 
         name: str
+        host: Host
+        """the machine as this driver's names see it: names count from each hierarchy's base"""
+        parent: str
+        """the group below which names are that are said without a path"""
+
+        def full_name(self, said: str, /) -> str:
+            """The one name of the group that a user means: "x" is "/cgmgr/x".  Pure.  Raises
+            `RequestError`."""
+            ...
 
         def observe(self, request: Request, /) -> Observed:
             """Every read that a plan for this request depends on.  Changes nothing."""
@@ -42,7 +54,7 @@ if TYPE_CHECKING:
             """Change the settings of a group that is there.  Pure."""
             ...
 
-        def remove(self, group: str, observed: Observed, /) -> Plan:
+        def remove(self, request: Request, observed: Observed, /) -> Plan:
             """Remove the group and what is below it, once no process is left.  Pure."""
             ...
 
@@ -63,9 +75,12 @@ class Request(Record):
     """What is asked of a driver for one group.
 
     `enable` names controllers to switch on although nothing is asked of them, so that they count.
-    `threaded` makes the group a threaded one (cgroup2).  `best_effort` skips each
-    setting that this host cannot hold, alone or beside those before it, and reports it, instead of
-    refusing the whole; a request that contradicts itself is refused all the same.  `pid` is a process to move.
+    `threaded` makes the group a threaded one (cgroup2).  `best_effort` skips each setting that this
+    host cannot hold, alone or beside those before it, and reports it, instead of refusing the
+    whole; a request that contradicts itself is refused all the same.  `pid` is a process to move.
+
+    `removal` asks for a look at what a removal depends on, and no more; `only_empty` for a removal
+    that gives up where a group is below.
     """
 
     group: str
@@ -74,6 +89,8 @@ class Request(Record):
     threaded: bool = False
     best_effort: bool = False
     pid: int | None = None
+    removal: bool = False
+    only_empty: bool = False
 
 
 class Ancestor(Record):
@@ -98,7 +115,8 @@ class Observed(Record):
     groups above it that do not exist, by key, from the top.  `ancestors` are those of cgroup2, from
     the top.  `scenes` holds what each controller asked to see.  `fill` are groups above, in a v1
     cpuset hierarchy, that are empty or not there, from the top.  `origins` is where the request's
-    process is now, by key.  `raw` holds the raw files that are asked for.
+    process is now, by key.  `raw` holds the raw files that are asked for.  `place` is the name of
+    the group that holds its processes, "" for itself.
     """
 
     group: str
@@ -110,13 +128,37 @@ class Observed(Record):
     origins: Mapping[str, str] = {}
     raw: Mapping[str, str | None] = {}
     skipped: tuple[CgmgrError, ...] = ()
+    place: str = ""
 
+
+#: the group below which names without a leading / are
+PARENT: Final = "/cgmgr"
+#: where systemd says that it runs this machine (sd_booted(3))
+BOOTED: Final = "run/systemd/system"
 
 #: the drivers of this package; the value is MODULE:CLASS, the class takes the host
 TABLE: Final[dict[str, str]] = {
     "cgroupfs": "cgmgr.drivers.cgroupfs:Cgroupfs",
     "dryrun": "cgmgr.drivers.dryrun:DryRun",
+    "systemd": "cgmgr.drivers.systemd:Systemd",
 }
+
+
+def usual(host: Host) -> str:
+    """The name of the driver that fits a host: where systemd is process 1, there is one writer."""
+    booted = os.path.isdir(os.path.join(host.root, BOOTED))
+    return "systemd" if booted else "cgroupfs"
+
+
+def plain_name(said: str) -> str:
+    """A group's name where names are paths: "x" is "/cgmgr/x", "/a/b" is itself."""
+    if said.strip("/") == "":
+        raise RequestError(
+            f"invalid group name {said!r}: the root is not a group of ours",
+            operation="name group",
+            value=said,
+        )
+    return check_path(said if said.startswith("/") else f"{PARENT}/{said}")
 
 
 def load(name: str, host: Host) -> Driver:

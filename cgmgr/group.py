@@ -243,7 +243,7 @@ class Group:
         deadline = time.monotonic() + timeout
         with self._lock():
             for directory in self._freezers():
-                freezer.thaw(directory, deadline)
+                freezer.thaw(directory, deadline, self.name)
 
     def kill(self, signal: int = signals.SIGKILL, timeout: float = TIMEOUT_S) -> None:
         """SIGKILL every process, also below, and return once none is left; another signal is sent
@@ -268,7 +268,7 @@ class Group:
         """
         with self._lock():
             unfinished.remove(self, timeout, kill=kill)
-        prune(self.host, self.rundir, self.name)
+        prune(self.driver, self.rundir, self.name)
 
     # -- running things in it
 
@@ -318,10 +318,7 @@ class Group:
 
     def machine(self) -> Machine:
         """Where plans for this group are executed."""
-        machine = Machine(self.host)
-        for key, path in self.paths.items():
-            machine.bind(self.name, key, path)
-        return machine
+        return Machine(self.host)
 
     def _lock(self) -> AbstractContextManager[object]:
         rights.demand(self.host)

@@ -14,10 +14,10 @@ from itertools import count
 from cgmgr import collect, kernfs, names, parents, rights, unfinished
 from cgmgr import driver as drivers
 from cgmgr.driver import Request
-from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup, RequestError
+from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup
 from cgmgr.group import Group, Report, asked_for, foretold
 from cgmgr.host import Host
-from cgmgr.plan import Machine, Target
+from cgmgr.plan import Machine
 from cgmgr.resources import Resources
 from cgmgr.rundir import GroupRecord, Rundir
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from cgmgr.policy import Policy
     from cgmgr.result import Result
 
-#: the group below which names without a leading / are
-PARENT: Final = "/cgmgr"
 #: cgroup2 controllers that every group has, so that its use is counted; the others (cpuset resets
 #: the affinity of every task below it) are switched on where they are asked for
 ACCOUNTING: Final = ("cpu", "io", "memory", "pids")
 
 CREATE_TRIES: Final = 5
+#: drivers whose groups are found by a name that means another group to this manager's own
+NAMERS: Final = ("cgroupfs", "systemd")
 
 _serial = count(1)
 
@@ -47,8 +47,9 @@ class Manager:
     """The front door to groups.
 
     `driver` is a name of `cgmgr.driver.TABLE`, an entry point's, or "auto", which is what
-    `CGMGR_DRIVER` says, else cgroupfs.  `rundir` is where records and locks are, `Host` and paths
-    are arguments so that nothing depends on the machine that this runs on.
+    `CGMGR_DRIVER` says, else systemd where that is process 1, else cgroupfs.  `rundir` is where
+    records and locks are, `Host` and paths are arguments so that nothing depends on the machine
+    that this runs on.
     """
 
     def __init__(
@@ -56,7 +57,8 @@ class Manager:
     ) -> None:
         self.host = host if host is not None else Host.detect()
         self.rundir = rundir if rundir is not None else Rundir()
-        self._name = driver if driver != "auto" else os.environ.get("CGMGR_DRIVER") or "cgroupfs"
+        named = driver if driver != "auto" else os.environ.get("CGMGR_DRIVER") or "auto"
+        self._name = named if named != "auto" else drivers.usual(self.host)
         self._drivers: dict[str, Driver] = {}
         self._mountpoints = tuple(h.mountpoint for h in self.host.hierarchies)
 
@@ -103,12 +105,12 @@ class Manager:
         name = request.group
         for above in kernfs.ancestors_of(name)[1:]:
             collect.settle(self, above)
-        with parents.locked(self.rundir, name), Machine(self.host) as machine:
+        with parents.locked(self.rundir, name), Machine(self.driver.host) as machine:
             if (note := self.rundir.noted(name)) is not None:
                 unfinished.settle(self.group_of(note))
             observed = self.driver.observe(request)
             plan = self.driver.create(request, observed)
-            record = record.replace(paths=self._paths(name, machine))
+            record = record.replace(paths=self._paths(observed.place or name))
             missing = {group for groups in observed.missing.values() for group in groups}
             try:
                 self.rundir.note(record)
@@ -119,7 +121,7 @@ class Manager:
                 if isinstance(error, Exception) or not self.driver.paths(name):
                     self.rundir.end(name)
                 try:
-                    parents.prune_locked(self.host, self.rundir, name)
+                    parents.prune_locked(self.driver, self.rundir, name)
                 except CgmgrError as left:
                     error.add_note(f"not undone: {left}")
                 raise
@@ -134,20 +136,15 @@ class Manager:
         """Execute the plan of a group that is noted, and make the note its record."""
         take_back = plan.execute(machine)
         try:
-            paths = self._paths(record.name, machine)
-            if paths != record.paths:  # known only once it was made
-                record = record.replace(paths=paths)
-                self.rundir.note(record)
             self.rundir.commit(record.name)
         except BaseException as error:
             unfinished.take_back(error, take_back)
             raise
         return record
 
-    def _paths(self, group: str, machine: Machine) -> dict[str, str]:
-        """Where the group is or will be, in every hierarchy."""
-        managed = self.host.managed
-        return {h.key: machine.path(Target(group=group, key=h.key)) for h in managed}
+    def _paths(self, place: str) -> dict[str, str]:
+        """Where a new group will be, in every hierarchy."""
+        return {h.key: kernfs.join(h.base, place) for h in self.driver.host.managed}
 
     def plan(
         self,
@@ -171,7 +168,7 @@ class Manager:
         rights.demand(self.host)
         observed = self.driver.observe(request)
         plan = self.driver.create(request, observed)
-        return foretold(plan, observed, Machine(self.host))
+        return foretold(plan, observed, Machine(self.driver.host))
 
     def open(self, name: str) -> Group:
         """The group of that name, with the driver that made it.
@@ -179,8 +176,7 @@ class Manager:
         A group that somebody else made is opened too, as long as it exists; what was asked for it
         is then not known.  Raises `NoSuchGroup`.
         """
-        group = found_name(name)
-        record = self.rundir.load(group) or self.rundir.noted(group)
+        group, record = self._known(name)
         driver = self.driver_of(record.driver) if record is not None else self.driver
         paths = driver.paths(group)
         if not paths:
@@ -195,9 +191,14 @@ class Manager:
             record = GroupRecord(name=group, driver=driver.name, paths=paths)
         return self._group(record.replace(paths=paths), unfinished.recorded(record))
 
-    def list(self, parent: str = PARENT) -> list[str]:
-        """The names of the groups below `parent`, in any hierarchy, sorted."""
-        return self.driver.children(kernfs.check_path(parent))
+    def list(self, parent: str | None = None) -> list[str]:
+        """The names of the groups below `parent`, in any hierarchy, sorted; without one below where
+        groups are that are named without a path."""
+        if parent is None:
+            return self.driver.children(self.driver.parent)
+        record = self.rundir.load(parent)
+        driver = self.driver_of(record.driver) if record is not None else self.driver
+        return driver.children(kernfs.check_path(parent))
 
     @contextlib.contextmanager
     def group(self, name: str | None = None, **options: Any) -> Generator[Group]:
@@ -238,7 +239,7 @@ class Manager:
 
     def _request(self, name: str, resources: Resources, policy: Policy | None) -> Request:
         """What is asked of a driver for a new group."""
-        group = full_name(policy.place(name) if policy is not None else name)
+        group = self.full_name(policy.place(name) if policy is not None else name)
         names.check_no_path(group, self._mountpoints)
         counted = policy.controllers if policy is not None else None
         for controller in counted or ():
@@ -249,7 +250,7 @@ class Manager:
     def _group(self, record: GroupRecord, resources: Resources) -> Group:
         return Group(
             record.name,
-            host=self.host,
+            host=self.driver_of(record.driver).host,
             driver=self.driver_of(record.driver),
             paths=record.paths,
             resources=resources,
@@ -266,6 +267,25 @@ class Manager:
             ephemeral=ephemeral,
         )
 
+    def full_name(self, said: str) -> str:
+        """The full name of a group that is to be made.  Raises `RequestError` where a part of it is
+        no name (`cgmgr.names`)."""
+        return names.check_new_path(self.driver.full_name(said))
+
+    def _known(self, said: str) -> tuple[str, GroupRecord | None]:
+        """The full name of a group that may be there, whatever somebody called it, and its record:
+        a group that another driver made is found by the name that it had there."""
+        full = self.driver.full_name(said)
+        for name in (self._name, *(name for name in NAMERS if name != self._name)):
+            try:
+                group = self.driver_of(name).full_name(said)
+            except CgmgrError:  # no name for that driver
+                continue
+            record = self.rundir.load(group) or self.rundir.noted(group)
+            if record is not None:
+                return group, record
+        return full, None
+
     def driver_of(self, name: str) -> Driver:
         """The driver of that name, loaded once."""
         driver = self._drivers.get(name)
@@ -277,23 +297,6 @@ class Manager:
 def name_of_its_own() -> str:
     """A name for a group of this process, which no other process takes."""
     return f"run-{os.getpid()}-{next(_serial)}"
-
-
-def full_name(name: str) -> str:
-    """The full name of a group that is to be made: "x" is "/cgmgr/x", "/a/b" is itself.  Raises
-    `RequestError` where a part of it is no name (`cgmgr.names`)."""
-    return names.check_new_path(found_name(name))
-
-
-def found_name(name: str) -> str:
-    """As `full_name`, for a group that may be there already, whatever somebody called it."""
-    if name.strip("/") == "":
-        raise RequestError(
-            f"invalid group name {name!r}: the root is not a group of ours",
-            operation="name group",
-            value=name,
-        )
-    return kernfs.check_path(name if name.startswith("/") else f"{PARENT}/{name}")
 
 
 def _below(policy: Policy | None, resources: Resources | None) -> Resources | None:

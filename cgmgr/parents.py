@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import contextlib
 
-from cgmgr.errors import GroupBusy, GroupGone
-from cgmgr.kernfs import join, parent_of, top_of
+from cgmgr.driver import Request
+from cgmgr.errors import GroupBusy, NoSuchGroup
+from cgmgr.kernfs import parent_of, top_of
+from cgmgr.plan import Machine
 from cgmgr.rundir import GroupRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from cgmgr.host import Host
+    from cgmgr.driver import Driver
     from cgmgr.rundir import Rundir
 
 
@@ -39,28 +41,29 @@ def remember(rundir: Rundir, names: Iterable[str], driver: str) -> None:
             rundir.save(GroupRecord.of_this_process(name=name, driver=driver, implicit=True))
 
 
-def prune(host: Host, rundir: Rundir, name: str) -> None:
+def prune(driver: Driver, rundir: Rundir, name: str) -> None:
     """Remove the groups above `name` that were made only to hold groups like it, once they are
     empty; the first that somebody still uses, or asked for, ends it."""
     record = rundir.load(parent_of(name))  # whole without a lock; looked at again under it
     if record is not None and record.implicit:
         with rundir.lock(top_of(name)):
-            prune_locked(host, rundir, name)
+            prune_locked(driver, rundir, name)
 
 
-def prune_locked(host: Host, rundir: Rundir, name: str) -> None:
+def prune_locked(driver: Driver, rundir: Rundir, name: str) -> None:
     """As `prune`, for whoever holds the topmost lock."""
     parent = parent_of(name)
     while parent != "/":
         record = rundir.load(parent)
         if record is None or not record.implicit:
             return
-        for hierarchy in host.managed:
-            try:
-                host.tree(hierarchy).rmdir(join(hierarchy.base, parent))
-            except GroupGone:
-                continue
-            except GroupBusy:
-                return
+        request = Request(group=parent, removal=True, only_empty=True)
+        try:
+            with Machine(driver.host) as machine:
+                driver.remove(request, driver.observe(request)).execute(machine)
+        except NoSuchGroup:
+            pass
+        except GroupBusy:
+            return
         rundir.delete(parent)
         parent = parent_of(parent)

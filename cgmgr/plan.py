@@ -24,7 +24,7 @@ from cgmgr.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Self
+    from typing import Any, Self
 
     from cgmgr.controllers.base import Row
     from cgmgr.host import Host
@@ -71,7 +71,7 @@ class Machine:
 
     A group is at its own name below the hierarchy's base, unless a step bound it elsewhere.
     `refused` collects what a best-effort step could not hold.  `kept` is what a step puts by for
-    its own undo, such as an open descriptor, by the `id` of the step: steps are frozen.  `gone` are
+    its own undo, or for a later step, such as an open descriptor: steps are frozen.  `gone` are
     the names of groups that went together with one above them.
     """
 
@@ -79,7 +79,7 @@ class Machine:
         self.host = host
         self.effects: list[Effect] = []
         self.refused: list[CgmgrError] = []
-        self.kept: dict[int, object] = {}
+        self.kept: dict[object, Any] = {}
         self.gone: set[str] = set()
         self._bound: dict[tuple[str, str], str] = {}
         self._directories: dict[Target, kernfs.Directory] = {}

@@ -13,8 +13,8 @@ import errno
 import time
 
 from cgmgr import members
-from cgmgr.driver import Observed, Request
-from cgmgr.errors import CgmgrError, GroupBusy, GroupGone, KernelError
+from cgmgr.driver import Request
+from cgmgr.errors import CgmgrError, GroupBusy, GroupGone, KernelError, NoSuchGroup
 from cgmgr.kernfs import join
 from cgmgr.resources import DeviceRule, Resources
 from cgmgr.rundir import GroupRecord
@@ -154,9 +154,12 @@ def _unrecorded(group: Group) -> GroupRecord:
 def _take_away(group: Group, timeout: float, *, kill: bool) -> set[str]:
     """Remove a group from every hierarchy; returns the names of those below that went with it."""
     # the kernel itself refuses to remove a group with processes, so nobody need look first
-    observed = Observed(group=group.name, here=tuple(group.paths))
+    request = Request(group=group.name, removal=True)
     with group.machine() as machine:
-        plan = group.driver.remove(group.name, observed)
+        try:
+            plan = group.driver.remove(request, group.driver.observe(request))
+        except NoSuchGroup:  # somebody else removed it
+            return machine.gone
         try:
             plan.execute(machine)
         except GroupBusy:

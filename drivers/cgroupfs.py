@@ -16,7 +16,7 @@ from cgmgr import kernfs
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.controllers import raw_rows
 from cgmgr.controllers.base import FilterRow, Row, Scene
-from cgmgr.driver import Ancestor, Observed, Request
+from cgmgr.driver import PARENT, Ancestor, Observed, Request, plain_name
 from cgmgr.errors import (
     GroupBusy,
     HostError,
@@ -47,7 +47,11 @@ class Cgroupfs:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.parent = PARENT
         self._look = Look(host)
+
+    def full_name(self, said: str) -> str:
+        return plain_name(said)
 
     # -- looking
 
@@ -74,14 +78,14 @@ class Cgroupfs:
             )
         steps: list[Step] = []
         for hierarchy in self.host.managed:
-            steps += self._parents(hierarchy, observed)
+            steps += self.parents(hierarchy, observed)
             if hierarchy.version == 2:
                 steps += self._enabling(hierarchy, request, observed)
             target = Target(group=observed.group, key=hierarchy.key)
             steps.append(MakeGroup(target=target))
             if hierarchy.version == 2:
                 steps += self._threading(target, request, observed)
-        return Plan(steps=tuple(steps)) + self._settings(request, observed)
+        return Plan(steps=tuple(steps)) + self.settings(request, observed)
 
     def update(self, request: Request, observed: Observed) -> Plan:
         if not observed.here:
@@ -89,13 +93,14 @@ class Cgroupfs:
         steps: list[Step] = []
         if self.host.v2 is not None and self.host.v2.key in observed.here:
             steps += self._enabling(self.host.v2, request, observed)
-        return Plan(steps=tuple(steps)) + self._settings(request, observed)
+        return Plan(steps=tuple(steps)) + self.settings(request, observed)
 
-    def remove(self, group: str, observed: Observed) -> Plan:
+    def remove(self, request: Request, observed: Observed) -> Plan:
         if not observed.here:
-            raise _missing_group(group)
+            raise _missing_group(observed.group)
         targets = (Target(group=observed.group, key=key) for key in observed.here)
-        return Plan(steps=tuple(RemoveGroup(target=target) for target in targets))
+        only_empty = request.only_empty
+        return Plan(steps=tuple(RemoveGroup(target=t, only_empty=only_empty) for t in targets))
 
     def attach(self, request: Request, observed: Observed) -> Plan:
         if not observed.here:
@@ -111,9 +116,9 @@ class Cgroupfs:
             )
         )
 
-    # -- how saying is done
+    # -- how saying is done; what is public here is for drivers that make groups otherwise
 
-    def _parents(self, hierarchy: Hierarchy, observed: Observed) -> Iterator[Step]:
+    def parents(self, hierarchy: Hierarchy, observed: Observed) -> Iterator[Step]:
         for name in observed.missing.get(hierarchy.key, ()):
             yield EnsureParent(target=Target(group=name, key=hierarchy.key))
         if "cpuset" in hierarchy.controllers and hierarchy.version == 1:
@@ -157,8 +162,7 @@ class Cgroupfs:
             operation="enable",
             path=where,
             errno=errno.EBUSY,
-            hint="choose a parent without processes, or move them to a group below it: "
-            f"mkdir {where}/init && for p in $(cat {where}/cgroup.procs); "
+            hint=f"mkdir {where}/init && for p in $(cat {where}/cgroup.procs); "
             f"do echo $p > {where}/init/cgroup.procs; done",
         )
 
@@ -169,10 +173,12 @@ class Cgroupfs:
         if not request.threaded and not below_threaded:
             return
         asked = set(observed.scenes) - {"devices", "freezer"}
+        domain = f"cgmgr group set {parent.name if parent is not None else '/'} WORD=VALUE"
+        elsewhere = "cgmgr group create --threaded NAME"
         enabled = set(parent.enabled if parent is not None and not parent.root else ())
         for domain_only, why, hint in (
-            (asked - THREADED, "is threaded, and cannot have", "set it on the domain group above"),
-            (enabled - THREADED, "cannot be threaded: the group above hands on", "use another one"),
+            (asked - THREADED, "is threaded, and cannot have", domain),
+            (enabled - THREADED, "cannot be threaded: the group above hands on", elsewhere),
         ):
             if domain_only:
                 raise HostError(
@@ -185,7 +191,7 @@ class Cgroupfs:
         row = Row(controller="cgroup", file="cgroup.type", value="threaded")
         yield Write(target=target, row=row)
 
-    def _settings(self, request: Request, observed: Observed) -> Plan:
+    def settings(self, request: Request, observed: Observed) -> Plan:
         steps: list[Step] = []
         refused: list[CgmgrError] = []
         for name, scene in observed.scenes.items():

@@ -6,7 +6,7 @@ only speaks.  What would have been done is in `said`.
 
 from __future__ import annotations
 
-from cgmgr.driver import load
+from cgmgr.driver import load, usual
 from cgmgr.plan import Plan, Step
 
 TYPE_CHECKING = False
@@ -50,7 +50,12 @@ class DryRun:
     name = "dryrun"
 
     def __init__(self, host: Host, inner: Driver | None = None) -> None:
-        self.inner = inner if inner is not None else load("cgroupfs", host)
+        self.inner = inner if inner is not None else load(usual(host), host)
+        self.host = self.inner.host
+        self.parent = self.inner.parent
+
+    def full_name(self, said: str) -> str:
+        return self.inner.full_name(said)
 
     def observe(self, request: Request) -> Observed:
         return self.inner.observe(request)
@@ -61,8 +66,8 @@ class DryRun:
     def update(self, request: Request, observed: Observed) -> Plan:
         return muted(self.inner.update(request, observed))
 
-    def remove(self, group: str, observed: Observed) -> Plan:
-        return muted(self.inner.remove(group, observed))
+    def remove(self, request: Request, observed: Observed) -> Plan:
+        return muted(self.inner.remove(request, observed))
 
     def attach(self, request: Request, observed: Observed) -> Plan:
         return muted(self.inner.attach(request, observed))

@@ -40,6 +40,8 @@ class Look:
     def observe(self, request: Request) -> Observed:
         group = kernfs.check_path(request.group)
         here = tuple(h.key for h in self.host.managed if self._exists(h, group))
+        if request.removal:
+            return Observed(group=group, here=here)
         missing = {} if here else {h.key: self._missing(h, group) for h in self.host.managed}
         scenes: dict[str, Scene] = {}
         skipped: list[CgmgrError] = []

@@ -119,9 +119,8 @@ class Attach(Step):
         try:
             group.write(self.file, str(self.pid))
         except GroupBusy as error:
-            error.hint = (
-                "a cgroup2 group that hands controllers on holds no processes: use a group below"
-            )
+            # one that hands controllers on holds no processes (cgroup-v2.rst)
+            error.hint = f"cgmgr group create {self.target.group}/init"
             raise
 
     def undo(self, machine: Machine) -> None:
@@ -174,6 +173,7 @@ class RemoveGroup(Step):
 
     target: Target
     irreversible: str = "a removed group's counters are gone"
+    only_empty: bool = False
 
     def describe(self, machine: Machine) -> str:
         return f"rmdir {machine.absolute(self.target)}"
@@ -184,15 +184,25 @@ class RemoveGroup(Step):
         while True:
             try:
                 path = machine.path(self.target)
+                if self.only_empty:
+                    _remove_empty(machine.tree(self.target), path)
+                    return
                 for lower in _remove(machine.tree(self.target), path):
                     machine.gone.add(join(self.target.group, lower[len(path) :]))
                 return
             except GroupBusy as error:
+                if self.only_empty:
+                    raise
                 _give_up_if_used(machine, self.target, error)
                 if time.monotonic() >= deadline:
                     raise
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
+
+
+def _remove_empty(tree: Tree, path: str) -> None:
+    with contextlib.suppress(GroupGone):
+        tree.rmdir(path)
 
 
 def _remove(tree: Tree, path: str) -> list[str]:
@@ -229,5 +239,5 @@ def _give_up_if_used(machine: Machine, target: Target, error: GroupBusy) -> None
             operation="remove",
             path=machine.absolute(target),
             errno=errno.EBUSY,
-            hint="kill the group first",
+            hint=f"cgmgr group kill {target.group}",
         ) from error

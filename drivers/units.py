@@ -94,7 +94,7 @@ def unit_of(group: str) -> Unit:
     parts = [_plain(part) for part in group.strip("/").split("/")]
     above = parts[-2] if len(parts) > 1 else ROOT
     unit = Unit(name=parts[-1], slice=above, kind=_kind(parts[-1]))
-    if unit.path != group:
+    if unit.path != group or not unit.name.endswith(_SUFFIXES):
         raise _refused(group, "no unit of systemd has its group there")
     return unit
 

@@ -85,6 +85,9 @@ def test_the_environment_names_the_driver(
     host: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rundir = Rundir(str(tmp_path / "run"))
+    monkeypatch.delenv("CGMGR_DRIVER", raising=False)
+    assert Manager(host, rundir=rundir).driver.name == "systemd", "it is process 1 there"
+    (Path(host.root) / "run/systemd/system").rmdir()
     assert Manager(host, rundir=rundir).driver.name == "cgroupfs"
 
     monkeypatch.setenv("CGMGR_DRIVER", "dryrun")
@@ -93,7 +96,7 @@ def test_the_environment_names_the_driver(
 
 
 def test_a_dry_run_says_the_same_and_does_nothing(host: FakeHost) -> None:
-    real, dry = Cgroupfs(host), DryRun(host)
+    real, dry = Cgroupfs(host), DryRun(host, Cgroupfs(host))
     from cgmgr.plan import Machine
     from cgmgr.resources.words import resources_of
 

@@ -67,8 +67,6 @@ def tree(
 
 def _tops(manager: Manager, name: str | None) -> list[str]:
     """The named group, or all that no other group of ours is above."""
-    from cgmgr.manager import PARENT
-
     from . import groups
 
     if name is not None:
@@ -76,7 +74,7 @@ def _tops(manager: Manager, name: str | None) -> list[str]:
         group.close()
         return [group.name]
     tops: list[str] = []
-    for known in [PARENT, *groups.known(manager)]:
+    for known in [manager.driver.parent, *groups.known(manager)]:
         if not any(known.startswith(f"{top}/") for top in tops):
             tops.append(known)
     return tops

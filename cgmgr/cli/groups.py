@@ -132,9 +132,8 @@ def below(manager: Manager, name: str) -> Iterator[str]:
 
 def known(manager: Manager) -> list[str]:
     """The groups of ours: all below the default parent, and the recorded ones elsewhere; sorted."""
-    from cgmgr.manager import PARENT
-
-    names = {name for name in below(manager, PARENT) if name != PARENT}
+    top = manager.driver.parent
+    names = {name for name in below(manager, top) if name != top}
     names.update(record.name for record in manager.rundir.records() if not record.implicit)
     return sorted(names)
 
@@ -212,9 +211,8 @@ def removal(group: Group) -> list[str]:
     """The lines of what removing a group would do, the end of its processes included."""
     from cgmgr import rights
     from cgmgr.driver import Request
-    from cgmgr.plan import Machine
 
     rights.demand(group.host)
-    observed = group.driver.observe(Request(group=group.name))
-    steps = group.driver.remove(group.name, observed).describe(Machine(group.host))
+    request = Request(group=group.name, removal=True)
+    steps = group.driver.remove(request, group.driver.observe(request)).describe(group.machine())
     return [*(f"kill -KILL {pid}" for pid in group.pids(recursive=True)), *steps]

@@ -83,12 +83,9 @@ def raw(group: Group) -> dict[str, str]:
 def drifted(group: Group, asked: Mapping[str, str]) -> set[str]:
     """The words of which the kernel holds something else than was asked, or nothing."""
     from cgmgr.driver import Request
-    from cgmgr.plan import Machine
     from cgmgr.resources.words import resources_of
 
-    with Machine(group.host) as machine:
-        for key, path in group.paths.items():
-            machine.bind(group.name, key, path)
+    with group.machine() as machine:
         found: set[str] = set()
         for word, text in asked.items():
             said: dict[str, Any] = {word: text}

@@ -50,6 +50,8 @@ def command(words: list[str]) -> int:
     how: dict[str, Any] = {"policy": policy, "best_effort": given.on("best-effort")}
     manager = groups.manager(given.one("driver") or "auto")
     run_options.check_parent(given, manager.host)
+    group = run_options.group_name(given, request.id, manager)
+    request = request.replace(cgroups_path=group)
     if given.on("dry-run") or manager.driver.name == "dryrun":
         with about_flags(given):
             print("\n".join(_plan(request, manager, how)))
@@ -126,7 +128,7 @@ def _refuse_taken(name: str) -> None:
             f"container {name!r} is there already, of process {record.launcher.pid}",
             operation="make container",
             value=name,
-            hint="choose another --name, or none",
+            hint=f"--name {name}-2",
         )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from cgmgr.host import Host
+    from cgmgr.manager import Manager
     from cgmgr.resources import Resources
     from cgmgr.runtime.devices import Device
     from cgmgr.runtime.spec import ContainerRequest, Ulimit
@@ -59,7 +60,6 @@ def request(given: Given) -> ContainerRequest:
         capabilities=chosen_capabilities(given),
         no_new_privileges=privileges_stay(given),
         namespaces=own_namespaces(given, namespaces.DEFAULT),
-        cgroups_path=group_name(given, name),
         resources=limits,
         ulimits=ulimits(given),
         oom_score_adj=oom_score_adj(given),
@@ -87,15 +87,13 @@ def _console_size() -> tuple[int, int] | None:
     return size_of(0) or size_of(1)
 
 
-def group_name(given: Given, name: str) -> str:
-    """The container's group."""
-    from cgmgr.manager import PARENT, full_name
-
+def group_name(given: Given, name: str, manager: Manager) -> str:
+    """The full name of the container's group."""
     parent = given.one("cgroup-parent")
     if parent is None or parent == "":
-        return full_name(f"{PARENT}/{name}")
+        return manager.full_name(name)
     try:
-        return full_name(f"{parent.rstrip('/')}/{name}")
+        return manager.full_name(f"{parent.rstrip('/')}/{name}")
     except RequestError as error:
         raise RequestError(
             f"--cgroup-parent {parent}: {error}",

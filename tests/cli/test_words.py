@@ -12,9 +12,11 @@ from cgmgr.cli.failing import UsageError
 from cgmgr.cli.run_flags import GRAMMAR
 from cgmgr.errors import CgmgrError, RequestError, kernel_error
 from cgmgr.host import Host
+from cgmgr.manager import Manager
 from cgmgr.resources import Resources
 from cgmgr.stats import CpuStats, MemoryStats, PidsStats, Stats
 from cgmgr.units import MAX
+from tests.fakefs import unpack
 
 # -- run
 
@@ -79,9 +81,10 @@ def test_a_parent_is_no_path_of_the_file_system() -> None:
         run_options.check_parent(GRAMMAR.parse([f"--cgroup-parent={parent}"]), host)
 
 
-def test_a_bad_parent_is_told_by_its_flag() -> None:
+def test_a_bad_parent_is_told_by_its_flag(tmp_path: Path) -> None:
+    host = unpack("debian12-unified", tmp_path)
     with pytest.raises(RequestError, match=r"^--cgroup-parent a/\.\./b: "):
-        run_options.group_name(GRAMMAR.parse(["--cgroup-parent", "a/../b"]), "x")
+        run_options.group_name(GRAMMAR.parse(["--cgroup-parent", "a/../b"]), "x", Manager(host))
 
 
 def test_environment_comes_from_files_then_options(

@@ -1,0 +1,400 @@
+"""The systemd driver: groups are transient units, and what runs in one is in a leaf of its scope.
+
+Law: `observe` reads, everything else is pure and returns plans.  systemd alone writes to a unit's
+own group, and is told every value that it can express; the leaf is ours, as a group of the cgroupfs
+driver is, and holds all values, so that a program in a cgroup namespace of its own sees its limits
+(docs/adr/0004).  Names are `units`' business, what is told `systemd_sent`'s.
+
+    /cgmgr.slice/cgmgr-x.scope            the unit's own group, systemd's
+    /cgmgr.slice/cgmgr-x.scope/payload    the group
+    /cgmgr.slice/cgmgr-x.scope/keeper     a sleeping process, so that it may be empty
+
+A slice is a group without a leaf: it holds groups, not processes.  A unit that somebody else made
+is changed as a slice is.  A group below a leaf is the cgroupfs driver's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from cgmgr import kernfs
+from cgmgr.controllers import TABLE as CONTROLLERS
+from cgmgr.controllers.base import Scene
+from cgmgr.driver import Observed, Request
+from cgmgr.errors import HostError, NameTaken, NoSuchGroup, NotDelegated, RequestError
+from cgmgr.host import UNIFIED
+from cgmgr.plan import Enable, MakeGroup, Plan, Target, Write
+from cgmgr.resources.systemd_text import spelled
+
+from . import systemd_sent as sent
+from . import units
+from .cgroupfs import Cgroupfs
+from .look import switched
+from .steps import RemoveGroup
+from .systemd1 import Systemd1
+from .systemd_steps import (
+    KEEPER,
+    AttachToUnit,
+    Check,
+    SetProperties,
+    SettleKeeper,
+    StartUnit,
+    StopSlice,
+    StopUnit,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Final
+
+    from cgmgr.host import Host
+    from cgmgr.plan import Step
+
+    from .bus import Bus
+    from .systemd1 import Property
+
+PAYLOAD: Final = "payload"
+#: systemd's own
+INIT: Final = "/init.scope"
+
+
+class Seen(Observed):
+    """What was seen of a unit; `inner` is the group that holds its processes, `keeper` the leaf
+    beside it, as the cgroupfs driver sees them."""
+
+    unit: units.Unit
+    ours: bool = True
+    inner: Observed
+    keeper: Observed | None = None
+    version: int = 0
+
+
+class Systemd:
+    """See `cgmgr.driver.Driver`."""
+
+    name = "systemd"
+
+    def __init__(self, host: Host, systemd: Systemd1 | None = None) -> None:
+        user = os.geteuid() != 0
+        self.parent = kernfs.join("/", units.SLICE)
+        self.systemd = systemd if systemd is not None else Systemd1(_connector(host, user))
+        self.host = _of_user(host, self.systemd) if user else host
+        self._files = Cgroupfs(self.host)
+
+    def full_name(self, said: str) -> str:
+        return units.full_name(said)
+
+    # -- looking
+
+    def observe(self, request: Request) -> Observed:
+        unit = _unit(request.group)
+        if unit is None:
+            return self._files.observe(request)
+        here = tuple(self._files.paths(unit.path))
+        ours = self._ours(unit, new=not here)
+        place = kernfs.join(unit.path, PAYLOAD) if ours else unit.path
+        inner = self._files.observe(request.replace(group=place))
+        keeper = None
+        if ours and not here:
+            leaf = Request(group=kernfs.join(unit.path, KEEPER))
+            keeper = self._files.observe(leaf)
+        missing = {
+            key: tuple(name for name in names if name != unit.path)
+            for key, names in inner.missing.items()
+        }
+        return Seen(
+            group=unit.path,
+            here=here,
+            missing=missing,
+            scenes=inner.scenes,
+            skipped=inner.skipped,
+            place=place,
+            unit=unit,
+            ours=ours,
+            inner=inner,
+            keeper=keeper,
+            version=0 if request.removal else self.systemd.version,
+        )
+
+    def paths(self, group: str) -> dict[str, str]:
+        found = self._files.paths(group)
+        unit = _unit(group)
+        if not found or unit is None or not self._ours(unit, new=False):
+            return found
+        return {key: kernfs.join(path, PAYLOAD) for key, path in found.items()}
+
+    def children(self, parent: str) -> list[str]:
+        unit = _unit(parent)
+        if unit is not None and self._ours(unit, new=False):
+            return self._files.children(kernfs.join(parent, PAYLOAD))
+        return [name for name in self._files.children(parent) if name != INIT]
+
+    def _ours(self, unit: units.Unit, *, new: bool) -> bool:
+        """Whether processes are in a leaf of it: in a scope that we made."""
+        if unit.kind != units.SCOPE_KIND:
+            return False
+        leaves = (kernfs.join(unit.path, leaf) for leaf in (PAYLOAD, KEEPER))
+        return new or any(self._files.paths(leaf) for leaf in leaves)
+
+    # -- saying
+
+    def create(self, request: Request, observed: Observed) -> Plan:
+        if not isinstance(observed, Seen):
+            return self._files.create(request, observed)
+        self._refuse(request, observed)
+        if not observed.ours:
+            beside = self._beside(request, observed)
+            return Plan(steps=(self._start(request, observed),)) + beside
+        inner = observed.inner
+        steps: list[Step] = [self._start(request, observed)]
+        for hierarchy in self.host.managed:
+            if hierarchy.key not in sent.realized(self.host):
+                steps += self._files.parents(hierarchy, inner)
+        steps += self._enabling(request, observed)
+        steps += self._keeper(observed)
+        steps += self._enabling_within(request, observed)
+        steps += (MakeGroup(target=target) for target in self._targets(inner.group))
+        return Plan(steps=tuple(steps)) + self._files.settings(_of(request, inner), inner)
+
+    def update(self, request: Request, observed: Observed) -> Plan:
+        if not isinstance(observed, Seen):
+            return self._files.update(request, observed)
+        if not observed.here:
+            raise _missing(observed.group)
+        told = tuple(self._telling(request, observed))
+        enabling = tuple(self._enabling(request, observed))
+        if not observed.ours:
+            return Plan(steps=(*told, *enabling)) + self._beside(request, observed)
+        inner = observed.inner
+        settings = self._files.settings(_of(request, inner), inner)
+        first, rest = _split(settings.steps, inner)
+        within = self._enabling_within(request, observed)
+        return Plan(steps=(*enabling, *within, *first, *told, *rest), refused=settings.refused)
+
+    def remove(self, request: Request, observed: Observed) -> Plan:
+        if not isinstance(observed, Seen):
+            return self._files.remove(request, observed)
+        unit = observed.unit
+        if not observed.here:
+            raise _missing(observed.group)
+        own = [Target(group=unit.path, key=key) for key in observed.here]
+        if observed.ours:
+            inner = [Target(group=observed.inner.group, key=key) for key in observed.inner.here]
+            keepers = tuple(t.replace(group=kernfs.join(unit.path, KEEPER)) for t in own)
+            stop: Step = StopUnit(systemd=self.systemd, unit=unit, keepers=keepers)
+            return Plan(
+                steps=(
+                    *(RemoveGroup(target=target) for target in inner),
+                    stop,
+                    *(RemoveGroup(target=target) for target in own),
+                )
+            )
+        if unit.kind != units.SLICE_KIND:
+            raise RequestError(
+                f"{unit.name} is a unit that cgmgr did not make",
+                operation="remove group",
+                path=observed.group,
+                hint=f"systemctl stop {unit.name}",
+            )
+        stop = StopSlice(systemd=self.systemd, unit=unit, targets=tuple(own))
+        return Plan(steps=(stop, *(RemoveGroup(target=target) for target in own)))
+
+    def attach(self, request: Request, observed: Observed) -> Plan:
+        if not isinstance(observed, Seen):
+            return self._files.attach(request, observed)
+        if not observed.here:
+            raise _missing(observed.group)
+        if observed.unit.kind == units.SLICE_KIND:
+            raise RequestError(
+                f"{observed.unit.name} is a slice: it holds groups, not processes",
+                operation="attach",
+                path=observed.group,
+                hint=f"cgmgr group create {observed.unit.name}/NAME",
+            )
+        if os.geteuid() == 0:
+            return self._files.attach(_of(request, observed.inner), observed.inner)
+        leaf = f"/{PAYLOAD}" if observed.ours else ""
+        step = AttachToUnit(
+            systemd=self.systemd, unit=observed.unit, leaf=leaf, pid=request.pid or os.getpid()
+        )
+        return Plan(steps=(step,))
+
+    # -- how saying is done
+
+    def _refuse(self, request: Request, observed: Seen) -> None:
+        if observed.here:
+            raise NameTaken(
+                f"unit {observed.unit.name} has a group already, {observed.group}",
+                operation="create group",
+                path=observed.group,
+                errno=errno.EEXIST,
+                hint=f"systemctl status {observed.unit.name}",
+            )
+        if observed.unit.kind == units.OTHER_KIND:
+            raise RequestError(
+                f"{observed.unit.name} is no scope and no slice, the kinds that cgmgr makes",
+                operation="create group",
+                path=observed.group,
+                hint="choose a name without that ending",
+            )
+        if request.threaded:
+            raise HostError(
+                f"{observed.unit.name} cannot be threaded: it has controllers for whole processes",
+                operation="create group",
+                path=observed.group,
+                errno=errno.EOPNOTSUPP,
+                hint=f"cgmgr group create --threaded {observed.place}/NAME",
+            )
+
+    def _start(self, request: Request, observed: Seen) -> Step:
+        unit, version = observed.unit, observed.version
+        limits = sent.limits(request.resources, self.host, unit, version, new=True)
+        description = f"cgmgr group {units.shown(observed.group)}"
+        return StartUnit(
+            systemd=self.systemd,
+            unit=unit,
+            properties=(*sent.creation(unit, self.host, version, description), *limits),
+            said=tuple(spelled(limits)),
+        )
+
+    def _telling(self, request: Request, observed: Seen) -> Iterator[Step]:
+        unit, version = observed.unit, observed.version
+        limits = sent.limits(request.resources, self.host, unit, version, new=False)
+        if not limits:
+            return
+        was = sent.present(observed.inner, self.host)
+        previous = sent.limits(was, self.host, unit, version, new=False)
+        names = {name for name, _, _ in limits}
+        yield SetProperties(
+            systemd=self.systemd,
+            unit=unit,
+            properties=tuple(limits),
+            previous=tuple(row for row in previous if row[0] in names),
+            said=tuple(spelled(limits)),
+            checks=tuple(self._checks(unit, limits)),
+        )
+
+    def _checks(self, unit: units.Unit, limits: list[Property]) -> Iterator[Write]:
+        """What the unit's own group has to hold then."""
+        held = sent.held(limits)
+        for name in sent.managed(self.host):
+            controller = CONTROLLERS[name]
+            if name == "devices" or not controller.wants(held):
+                continue
+            hierarchy = self.host.need(name)
+            scene = Scene(version=hierarchy.version, where=unit.path, facts=self.host.facts)
+            for row in controller.rows(held, scene):
+                yield Write(target=Target(group=unit.path, key=hierarchy.key), row=row)
+
+    def _beside(self, request: Request, observed: Seen) -> Plan:
+        """For a unit without a leaf: files for what systemd cannot express, a look at the rest."""
+        unit = observed.unit
+        limits = sent.limits(request.resources, self.host, unit, observed.version, new=False)
+        theirs = {(check.target, check.row.file) for check in self._checks(unit, limits)}
+        settings = self._files.settings(_of(request, observed.inner), observed.inner)
+        steps: list[Step] = []
+        for step in settings.steps:
+            if not isinstance(step, Write):
+                steps.append(step)
+            elif (step.target, step.row.file) in theirs:
+                steps.append(Check(target=step.target, row=step.row))
+            else:
+                steps.append(step)
+        return Plan(steps=tuple(steps), refused=settings.refused)
+
+    def _enabling(self, request: Request, observed: Seen) -> Iterator[Step]:
+        """Switch on, in the slices, what systemd switches on for nobody."""
+        v2 = self.host.v2
+        if v2 is None:
+            return
+        wanted = sent.foreign(self.host, switched(self.host, request, observed.scenes))
+        above = observed.inner.ancestors
+        for ancestor in above[:-1] if observed.ours else above:
+            lacking = tuple(name for name in wanted if name not in ancestor.enabled)
+            if lacking:
+                target = Target(group=ancestor.name, key=v2.key)
+                yield Enable(target=target, controllers=lacking)
+
+    def _enabling_within(self, request: Request, observed: Seen) -> Iterator[Step]:
+        """Switch on, in the scope itself, which is delegated to us, what its leaf needs."""
+        v2 = self.host.v2
+        if v2 is None:
+            return
+        enabled = observed.inner.ancestors[-1].enabled if observed.inner.ancestors else ()
+        wanted = switched(self.host, request, observed.scenes)
+        lacking = tuple(name for name in wanted if name not in enabled)
+        if lacking:
+            target = Target(group=observed.unit.path, key=v2.key)
+            yield Enable(target=target, controllers=lacking)
+
+    def _keeper(self, observed: Seen) -> Iterator[Step]:
+        """A leaf for the process that keeps the scope, since one that has controllers for its
+        children holds none itself (cgroup-v2.rst, "No Internal Process Constraint")."""
+        assert observed.keeper is not None
+        group = observed.keeper.group
+        targets = self._targets(group)
+        yield from (MakeGroup(target=target) for target in targets)
+        yield from self._files.settings(Request(group=group), observed.keeper).steps
+        yield SettleKeeper(unit=observed.unit, targets=targets)
+
+    def _targets(self, group: str) -> tuple[Target, ...]:
+        return tuple(Target(group=group, key=h.key) for h in self.host.managed)
+
+
+def _connector(host: Host, user: bool) -> Callable[[], Bus]:
+    def connect() -> Bus:
+        from . import bus
+
+        return bus.connect(host.root, user=user)
+
+    return connect
+
+
+def _of(request: Request, inner: Observed) -> Request:
+    """The same request, for the group that holds the processes."""
+    return request.replace(group=inner.group)
+
+
+def _split(steps: tuple[Step, ...], inner: Observed) -> tuple[list[Step], list[Step]]:
+    """The writes of controllers whose limits get smaller, and the rest."""
+    smaller: set[str] = set()
+    for name, scene in inner.scenes.items():
+        rows = [step.row for step in steps if isinstance(step, Write)]
+        asked = {row.file: row.value for row in rows if row.controller == name}
+        if sent.shrinks(asked, scene.files):
+            smaller.add(name)
+    first = [step for step in steps if isinstance(step, Write) and step.row.controller in smaller]
+    return list(first), [step for step in steps if step not in first]
+
+
+def _unit(group: str) -> units.Unit | None:
+    """The unit whose own group it is; None for one below a unit, and for one that somebody made
+    beside systemd: there is only a directory."""
+    try:
+        return units.unit_of(group)
+    except RequestError:
+        return None
+
+
+def _of_user(host: Host, systemd: Systemd1) -> Host:
+    """The host as the user's systemd has it.  v1 is not delegated to users (systemd#9388)."""
+    if host.mode != UNIFIED:
+        raise NotDelegated(
+            "groups of a user's systemd need the unified hierarchy, and this host has v1",
+            operation="load driver",
+            value=host.mode,
+            hint="run as root",
+        )
+    return host.below(systemd.control_group())
+
+
+def _missing(group: str) -> NoSuchGroup:
+    return NoSuchGroup(
+        f"there is no group {group}",
+        operation="find group",
+        path=group,
+        errno=errno.ENOENT,
+        hint="cgmgr group ls",
+    )

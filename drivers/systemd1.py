@@ -1,0 +1,200 @@
+"""systemd's manager: the few of its verbs that we use, and its refusals in our words.
+
+Law: one method here is one thing asked of systemd, with a deadline.  What a unit is to hold is
+decided elsewhere, how a call travels is the bus's business (`cgmgr.drivers.bus`).
+
+Source: org.freedesktop.systemd1(5).
+"""
+
+from __future__ import annotations
+
+from cgmgr.errors import CgmgrError, DriverError, NameTaken, NoSuchGroup, NotDelegated, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Final
+
+    from .bus import Bus
+
+    #: name, D-Bus signature, value
+    Property = tuple[str, str, Any]
+
+MANAGER: Final = "org.freedesktop.systemd1.Manager"
+MANAGER_PATH: Final = "/org/freedesktop/systemd1"
+PROPERTIES: Final = "org.freedesktop.DBus.Properties"
+UNIT_PATH: Final = MANAGER_PATH + "/unit/"
+
+UNIT_EXISTS: Final = "org.freedesktop.systemd1.UnitExists"
+NO_SUCH_UNIT: Final = "org.freedesktop.systemd1.NoSuchUnit"
+#: EROFS, which systemd answers for a property that it does not know, or takes only at creation
+READ_ONLY: Final = "org.freedesktop.DBus.Error.PropertyReadOnly"
+_DENIED: Final = (
+    "org.freedesktop.DBus.Error.AccessDenied",
+    "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+)
+_MALFORMED: Final = (
+    "org.freedesktop.DBus.Error.InvalidArgs",
+    "org.freedesktop.DBus.Error.InvalidSignature",
+    READ_ONLY,
+)
+JOB_S: Final = 30.0
+CALL_S: Final = 10.0
+
+
+class Systemd1:
+    """systemd's manager, of the system or of the user, connected to on first use."""
+
+    def __init__(self, connect: Callable[[], Bus]) -> None:
+        self._connect = connect
+        self._bus: Bus | None = None
+        self._version: int | None = None
+
+    @property
+    def bus(self) -> Bus:
+        if self._bus is None:
+            self._bus = self._connect()
+        return self._bus
+
+    @property
+    def version(self) -> int:
+        """The number in "252.39-1~deb12u1" or "v245.4-1.fc32"."""
+        if self._version is None:
+            text = str(self.get(MANAGER_PATH, MANAGER, "Version")).lstrip("v")
+            digits = text[: next((n for n, c in enumerate(text) if not c.isdigit()), len(text))]
+            self._version = int(digits or 0)
+        return self._version
+
+    def control_group(self) -> str:
+        """The group that this manager's units are below: "/" of the system's."""
+        return str(self.get(MANAGER_PATH, MANAGER, "ControlGroup")) or "/"
+
+    def start(self, unit: str, properties: Sequence[Property]) -> None:
+        """Start a transient unit, and return once it is there.
+
+        One of that name that failed is forgotten first; one that is there is `NameTaken`.
+        """
+        args: tuple[Any, ...] = (unit, "fail", _variants(properties), [])
+        for again in (False, True):
+            try:
+                result = self.bus.job(
+                    "StartTransientUnit", "ssa(sv)a(sa(sv))", args, timeout_s=JOB_S
+                )
+            except DriverError as error:
+                if not again and _name_of(error) == UNIT_EXISTS and self.reset_failed(unit):
+                    continue
+                raise explain(error, "start unit", unit) from error
+            break
+        if result != "done":
+            self.reset_failed(unit)
+            raise DriverError(
+                f"start unit {unit}: systemd's job ended with {result!r}",
+                operation="start unit",
+                path=unit,
+                value=result,
+                hint=f"journalctl -b -u {unit}",
+            )
+
+    def stop(self, unit: str) -> None:
+        """Stop a unit and forget it; no error where it is gone."""
+        try:
+            result = self.bus.job("StopUnit", "ss", (unit, "replace"), timeout_s=JOB_S)
+        except DriverError as error:
+            if _name_of(error) == NO_SUCH_UNIT:
+                return
+            raise explain(error, "stop unit", unit) from error
+        self.reset_failed(unit)
+        if result not in ("done", "skipped"):
+            raise DriverError(
+                f"stop unit {unit}: systemd's job ended with {result!r}",
+                operation="stop unit",
+                path=unit,
+                value=result,
+                hint=f"systemctl status {unit}",
+            )
+
+    def stop_unused(self, unit: str) -> bool:
+        """Stop a unit unless something is about to start within it; whether it is gone."""
+        try:
+            return self.bus.job("StopUnit", "ss", (unit, "fail"), timeout_s=JOB_S) == "done"
+        except DriverError as error:
+            return _name_of(error) == NO_SUCH_UNIT
+
+    def set_properties(self, unit: str, properties: Sequence[Property]) -> None:
+        """Change a unit that is there, until the next boot."""
+        args = (unit, True, _variants(properties))
+        try:
+            self._call("SetUnitProperties", "sba(sv)", args)
+        except DriverError as error:
+            raise explain(error, "set properties of", unit) from error
+
+    def attach(self, unit: str, subgroup: str, pids: Iterable[int]) -> None:
+        """Have processes moved into a unit's subgroup by whoever may do that (systemd >= 238)."""
+        try:
+            self._call("AttachProcessesToUnit", "ssau", (unit, subgroup, list(pids)))
+        except DriverError as error:
+            raise explain(error, "attach to", unit) from error
+
+    def reset_failed(self, unit: str) -> bool:
+        """Forget that a unit failed; False where there is no such unit."""
+        try:
+            self._call("ResetFailedUnit", "s", (unit,))
+        except DriverError as error:
+            if _name_of(error) == NO_SUCH_UNIT:
+                return False
+            raise explain(error, "reset unit", unit) from error
+        return True
+
+    def known(self, unit: str) -> bool:
+        """Whether systemd has the unit in memory."""
+        try:
+            self._call("GetUnit", "s", (unit,))
+        except DriverError as error:
+            if _name_of(error) == NO_SUCH_UNIT:
+                return False
+            raise
+        return True
+
+    def get(self, path: str, interface: str, name: str) -> Any:
+        """A property of an object."""
+        body = self.bus.call(path, PROPERTIES, "Get", "ss", (interface, name), timeout_s=CALL_S)
+        return body[0][1]
+
+    def _call(self, member: str, signature: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return self.bus.call(MANAGER_PATH, MANAGER, member, signature, args, timeout_s=CALL_S)
+
+
+def unit_path(unit: str) -> str:
+    """A unit's object: what is no letter or digit is _xx (sd_bus_path_encode(3))."""
+    return UNIT_PATH + "".join(
+        chr(byte) if chr(byte).isalnum() and byte < 128 else f"_{byte:02x}"
+        for byte in unit.encode()
+    )
+
+
+def explain(error: DriverError, operation: str, unit: str) -> CgmgrError:
+    """systemd's refusal as an error of the kind that it is."""
+    name = _name_of(error)
+    told: dict[str, Any] = {"operation": operation, "path": unit, "value": name or None}
+    text = f"{operation} {unit}: {error.message}"
+    if name == UNIT_EXISTS:
+        return NameTaken(text, hint=f"systemctl status {unit}", **told)
+    if name == NO_SUCH_UNIT:
+        return NoSuchGroup(text, hint=f"systemctl list-units --all {unit}", **told)
+    if name in _DENIED:
+        hint = "run as root, or as a user with a systemd of your own"
+        return NotDelegated(text, hint=hint, **told)
+    if name in _MALFORMED:
+        return RequestError(text, hint="man systemd.resource-control", **told)
+    return error
+
+
+def _name_of(error: DriverError) -> str:
+    """The error's D-Bus name; "" for one that systemd did not answer."""
+    from .bus import BusError
+
+    return error.name if isinstance(error, BusError) else ""
+
+
+def _variants(properties: Sequence[Property]) -> list[tuple[str, tuple[str, Any]]]:
+    return [(name, (signature, value)) for name, signature, value in properties]
