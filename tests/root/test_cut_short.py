@@ -63,7 +63,7 @@ def killed_before(step: int, act: Callable[[], object]) -> bool:
     if child == 0:
         status = 1
         try:
-            _kill_before(step)
+            kill_before(step)
             act()
             status = 0
         finally:
@@ -73,7 +73,7 @@ def killed_before(step: int, act: Callable[[], object]) -> bool:
     return code != 0
 
 
-def _kill_before(step: int) -> None:
+def kill_before(step: int) -> None:
     left = step
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
