@@ -76,6 +76,7 @@ def test_a_change_is_taken_back(run: Elsewhere, group: str) -> None:
     full = f"/cgmgr/{group}"
     step = 1
     while limit(group) == "50":
+        assert run.cgmgr("gc").returncode == 0
         killed(run, step, "group", "set", group, "pids=70", "memory=128M")
         step += 1
 
