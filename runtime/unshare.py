@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .forking import Act
 
-__all__ = ["BINFMT", "IdRange", "UnshareOptions", "describe", "run"]
+__all__ = ["BINFMT", "IdRange", "UnshareOptions", "demand", "describe", "run"]
 
 BINFMT: Final = "/proc/sys/fs/binfmt_misc"
 #: what the parent of the program leaves to it (unshare(1), "--fork" and "--forward-signals")
@@ -41,6 +41,24 @@ _CHILDS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 STATUS_FAILED: Final = 126
 #: unshare(1) writes time namespace offsets in seconds, as time_namespaces(7) names the clocks
 _CLOCKS: Final = ("monotonic", "boottime")
+
+
+#: linux/capability.h
+_CAP_SYS_ADMIN: Final = 21
+
+
+def demand(options: UnshareOptions) -> None:
+    """Raise `KernelError`, with the way out, where this user may not make these namespaces: all but
+    a user namespace, and what is made with one, need CAP_SYS_ADMIN (unshare(2))."""
+    if not options.flags or "user" in options.namespaces:
+        return
+    if not linux.capget()[0] >> _CAP_SYS_ADMIN & 1:
+        raise kernel_error(
+            "unshare",
+            ", ".join(_names(options)),
+            errno.EPERM,
+            hint="run as root, or with --map-root-user, in a user namespace of your own",
+        )
 
 
 def describe(options: UnshareOptions) -> list[str]:
@@ -61,6 +79,7 @@ def run(options: UnshareOptions) -> int:
     Raises `KernelError` that says what could not be done; for the program itself its operation is
     "exec".
     """
+    demand(options)
     after = _after(options)  # now, because a new user namespace hides who we were outside
     with Helper(_outside_maps(options)) as maps, Helper(_outside_files(options)) as files:
         do(_before(options))
@@ -138,14 +157,17 @@ def _live(options: UnshareOptions, after: list[Act], parent: int, report: int) -
         os._exit(STATUS_FAILED)
 
 
+def _names(options: UnshareOptions) -> list[str]:
+    return [n.name for n in namespaces.TABLE if n.name in options.namespaces]
+
+
 def _before(options: UnshareOptions) -> list[Act]:
     """What the process does that is asked, before it may fork."""
-    names = [n.name for n in namespaces.TABLE if n.name in options.namespaces]
     acts: list[Act] = []
     if options.owner is not None:
         acts += _become_owner(*options.owner)
     if options.flags:
-        what = f"unshare {', '.join(names)}"
+        what = f"unshare {', '.join(_names(options))}"
         acts.append((what, lambda: linux.unshare(options.flags)))
     if options.setgroups is not None and _needs_outside(options):
         # once there is a map of groups it cannot be denied any more (user_namespaces(7))

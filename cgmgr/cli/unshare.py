@@ -149,6 +149,7 @@ def command(words: list[str]) -> int:
 
     asked = options(given)
     if given.on("dry-run"):
+        unshare.demand(asked)
         print("\n".join(unshare.describe(asked)))
         return 0
     interruption.carefully()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +78,23 @@ def test_there_is_nothing_to_collect() -> None:
     said = as_nobody("gc")
 
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("words", [["-m", "-n"], ["--dry-run", "-m", "-n"]], ids=" ".join)
+def test_namespaces_that_need_root_say_how_to_do_without(words: list[str]) -> None:
+    said = as_nobody("unshare", *words, "true")
+
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr == (
+        "cgmgr: unshare mount, network: operation not permitted\n"
+        "hint: run as root, or with --map-root-user, in a user namespace of your own\n"
+    )
+
+
+def test_a_user_namespace_of_ones_own_needs_no_root() -> None:
+    if Path("/proc/sys/user/max_user_namespaces").read_text().strip() == "0":
+        pytest.skip("nobody can make a user namespace here")
+
+    said = as_nobody("unshare", "--map-root-user", "-m", "id", "-u")
+
+    assert (said.returncode, said.stdout, said.stderr) == (0, "0\n", "")
