@@ -437,4 +437,6 @@ def test_a_group_that_is_gone(tree: FakeTree) -> None:
         with pytest.raises(GroupGone):
             directory.read("memory.max")
         with pytest.raises(GroupGone):
+            directory.try_read("memory.max")
+        with pytest.raises(GroupGone):
             directory.write("memory.max", "1M")

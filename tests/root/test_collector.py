@@ -24,7 +24,7 @@ class Below(Manager):
 
     parent = ""
 
-    def list(self, parent: str = "") -> list[str]:
+    def list(self, parent: str | None = None) -> list[str]:
         return super().list(parent or self.parent)
 
 
