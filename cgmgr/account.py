@@ -80,14 +80,14 @@ class Account:
     """What happens in a group from now on.  Use as a context manager, or close it.
 
     Open it before the start, start with `placement()`, and ask for the `result` before the group is
-    removed.  `own_from` as in `cgmgr.oom.Watch`.  Raises `GroupGone`.
+    removed.  Raises `GroupGone`.
     """
 
-    def __init__(self, group: Accountable, own_from: str | None = None) -> None:
+    def __init__(self, group: Accountable) -> None:
         self.group = group
         self._peaks: list[tuple[str, int]] = []
         self._counts: list[tuple[tuple[str, str], int]] = []
-        self._watch = Watch(group, own_from)
+        self._watch = Watch(group)
         try:
             self._open_files()
             self._others = len(group.pids(recursive=True))

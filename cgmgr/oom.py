@@ -25,7 +25,7 @@ import os
 
 from cgmgr import members, parse
 from cgmgr.errors import CgmgrError, GroupGone
-from cgmgr.kernfs import ancestors_of, parent_of
+from cgmgr.kernfs import ancestors_of, join, parent_of
 from cgmgr.record import Record
 from cgmgr.units import Max
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     class Placed(Protocol):
         """A group, as far as its place is concerned."""
+
+        name: str
 
         @property
         def host(self) -> Host: ...
@@ -120,16 +122,16 @@ def judge(
 class Watch:
     """Watches one group.  Use as a context manager, or close it.
 
-    `own_from` is the topmost group that counts as the group's own, by path (a systemd scope, whose
-    leaf is the group); the group itself by default.  Raises `GroupGone`.
+    Its own is what lies between the group of its name and its place, the leaf of a scope for one.
+    Raises `GroupGone`.
     """
 
-    def __init__(self, group: Placed, own_from: str | None = None) -> None:
+    def __init__(self, group: Placed) -> None:
         self._side: _V1 | _V2 | None = None
         hierarchy = group.host.holder("memory")
         if hierarchy is not None and hierarchy.key in group.paths:
             path = group.paths[hierarchy.key]
-            place = _Place(group.host, hierarchy, path, own_from or path)
+            place = _Place(group.host, hierarchy, path, join(hierarchy.base, group.name))
             if place.counts():
                 self._side = _V1(place) if hierarchy.version == 1 else _V2(place)
 

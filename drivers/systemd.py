@@ -144,15 +144,17 @@ class Systemd:
         if not isinstance(observed, Seen):
             return self._files.create(request, observed)
         self._refuse(request, observed)
-        if not observed.ours:
-            beside = self._beside(request, observed)
-            return Plan(steps=(self._start(request, observed),)) + beside
         inner = observed.inner
         steps: list[Step] = [self._start(request, observed)]
         for hierarchy in self.host.managed:
             if hierarchy.key not in sent.realized(self.host):
                 steps += self._files.parents(hierarchy, inner)
+                if not observed.ours:
+                    target = Target(group=inner.group, key=hierarchy.key)
+                    steps.append(MakeGroup(target=target))
         steps += self._enabling(request, observed)
+        if not observed.ours:
+            return Plan(steps=tuple(steps)) + self._beside(request, observed)
         steps += self._keeper(observed)
         steps += self._enabling_within(request, observed)
         steps += (MakeGroup(target=target) for target in self._targets(inner.group))

@@ -69,11 +69,12 @@ def managed(host: Host) -> tuple[str, ...]:
 
 
 def realized(host: Host) -> tuple[str, ...]:
-    """The keys of the hierarchies in which systemd makes and removes the groups of its units."""
+    """The keys of the hierarchies in which systemd makes and removes the groups of units that are
+    delegated, or that count (src/core/cgroup.c, unit_get_own_mask)."""
     if version_of(host) == 2:
         return ("",)
-    own = {"name=systemd", "", *(h.key for h in map(host.holder, ("cpuacct", "devices")) if h)}
-    return tuple({*own, *(host.need(name).key for name in managed(host))})
+    names = ("cpuacct", *managed(host))
+    return ("", "name=systemd", *{h.key for name in names if (h := host.holder(name)) is not None})
 
 
 def present(inner: Observed, host: Host) -> Resources:

@@ -136,8 +136,9 @@ class SettleKeeper(Step):
     targets: tuple[Target, ...]
 
     def describe(self, machine: Machine) -> str:
-        where = ", ".join(machine.absolute(target) for target in self.targets)
-        return f"move the scope's first process to {where}"
+        where = machine.absolute(self.targets[-1])
+        more = len(self.targets) - 1
+        return f"let the keeper go, into {where}" + (f" and {more} more" if more else "")
 
     def execute(self, machine: Machine) -> None:
         keeper: Process = machine.kept[self.unit.path]

@@ -115,6 +115,7 @@ class Fake:
     """A group /cgmgr/x on a recorded host, whose counters a test may raise."""
 
     def __init__(self, host: FakeHost, *, enabled: bool = True) -> None:
+        self.name = "/cgmgr/x"
         self.host = host
         hierarchy = host.need("memory")
         self.tree: Tree = host.tree(hierarchy)

@@ -110,7 +110,8 @@ def test_a_limit_further_up(manager: Manager, family: Family) -> None:
 def test_a_leaf_below_its_limits_holder(family: Family) -> None:
     """A scope and its leaf count as one: whoever of them holds the limit, it is the group's own."""
     outer, inner = family({"memory": LITTLE, "swap": 0}, {})
-    with Watch(inner, own_from=place_of(outer)) as watch:
+    inner.name = outer.name  # as a driver does whose group is a leaf
+    with Watch(inner) as watch:
         assert run_in(inner, *HOG) == KILLED
         found = watch.verdict()
     assert found == Oom(kills=1, whose="own", limit_at=place_of(outer), limit_bytes=LITTLE)
