@@ -57,11 +57,11 @@ class Drift(Record):
 
 class Was(Record):
     """What a file held before it was changed, for whoever clears up after a killed process: the
-    text that brings it back, by the hierarchy's key, the leaf and the file.  A device filter has no
-    file, "": what it was is known from what was asked for."""
+    text that brings it back, by the hierarchy's key, the group's path there and the file.  A device
+    filter has no file, "": what it was is known from what was asked for."""
 
     key: str
-    leaf: str = ""
+    path: str
     file: str = ""
     text: str = ""
 
@@ -298,12 +298,13 @@ class Write(Step):
     def drift(self, machine: Machine) -> Iterator[Drift]:
         yield from _drift(machine.at(self.target), self.row)
 
-    def before(self, _machine: Machine) -> Iterator[Was]:
+    def before(self, machine: Machine) -> Iterator[Was]:
         text = self.row.undo if self.row.undo is not None else self.previous
         if text is not None:
             file = self.row.undo_file or self.row.file
             # nothing at all is what the kernel takes for no write
-            yield Was(key=self.target.key, leaf=self.target.leaf, file=file, text=text or "\n")
+            path = machine.path(self.target)
+            yield Was(key=self.target.key, path=path, file=file, text=text or "\n")
 
     def _restore(self, machine: Machine) -> None:
         for was in self.before(machine):

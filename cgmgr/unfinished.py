@@ -15,7 +15,6 @@ import time
 from cgmgr import members
 from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupBusy, GroupGone, KernelError, NoSuchGroup
-from cgmgr.kernfs import join
 from cgmgr.resources import DeviceRule, Resources
 from cgmgr.rundir import GroupRecord
 from cgmgr.statedir import FULL
@@ -193,9 +192,8 @@ def _put_back(group: Group, note: GroupRecord, was: Was) -> str:
     try:
         if not was.file:
             _put_filter_back(group, recorded(note).devices)
-        elif was.key in group.paths:
-            tree = group.host.tree(group.host.by_key(was.key))
-            with tree.open(join(group.paths[was.key], was.leaf)) as directory:
+        else:
+            with group.host.tree(group.host.by_key(was.key)).open(was.path) as directory:
                 directory.write(was.file, was.text)
     except GroupGone:
         return ""

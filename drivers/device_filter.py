@@ -119,8 +119,8 @@ class ReplaceFilter(Step):
             with contextlib.suppress(GroupGone), machine.open(self.target) as group:
                 _put_back(group, change)
 
-    def before(self, _machine: Machine) -> Iterator[Was]:
-        yield Was(key=self.target.key, leaf=self.target.leaf)
+    def before(self, machine: Machine) -> Iterator[Was]:
+        yield Was(key=self.target.key, path=machine.path(self.target))
 
     def drift(self, machine: Machine) -> Iterator[Drift]:
         with machine.open(self.target) as group:

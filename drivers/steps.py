@@ -150,7 +150,8 @@ class SetFrozen(Step):
         v1 = machine.host.by_key(self.target.key).version == 1
         file, frozen, thawed = FREEZER[1 if v1 else 2]
         text = frozen if self.was_frozen else thawed
-        yield Was(key=self.target.key, leaf=self.target.leaf, file=file, text=text)
+        path = machine.path(self.target)
+        yield Was(key=self.target.key, path=path, file=file, text=text)
 
     def drift(self, machine: Machine) -> Iterator[Drift]:
         with machine.open(self.target) as group:

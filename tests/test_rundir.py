@@ -43,7 +43,7 @@ texts = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateesc
 owners = st.builds(
     Owner, boot_id=texts, pid=st.integers(1), start_ticks=st.integers(0), pid_namespace=texts
 )
-puts = st.builds(Was, key=texts, leaf=texts, file=texts, text=texts)
+puts = st.builds(Was, key=texts, path=texts, file=texts, text=texts)
 records = st.builds(
     GroupRecord,
     name=texts.map(lambda text: f"/{text}"),
