@@ -117,8 +117,9 @@ class Manager:
                 parents.remember(self.rundir, missing, self.driver.name)
                 record = self._make(plan, machine, record)
             except BaseException as error:
-                # a second ^C may have come while the first was taken back: gc does the rest
-                if isinstance(error, Exception) or not self.driver.paths(name):
+                # what was not taken back, which a second ^C may have cut short, is left to gc
+                clean = isinstance(error, Exception) and not hasattr(error, "__notes__")
+                if clean or not self.driver.paths(name):
                     self.rundir.end(name)
                 try:
                     parents.prune_locked(self.driver, self.rundir, name)

@@ -98,19 +98,18 @@ def test_a_failure_leaves_no_parent(manager: Manager, run_token: str) -> None:
 def test_a_failed_clean_up_does_not_hide_the_failure(
     manager: Manager, run_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = manager.host.managed[0].mountpoint
+    first, last = manager.host.managed[0].mountpoint, manager.host.managed[-1].mountpoint
     make, remove = kernfs.Tree.mkdir, kernfs.Tree.rmdir
 
-    def read_only(operation: str, tree: kernfs.Tree, path: str) -> None:
-        if tree.mountpoint == first:
-            raise kernfs.translate(operation, first + path, OSError(errno.EROFS, "?"))
-        (make if operation == "create" else remove)(tree, path)
-
     def mkdir(tree: kernfs.Tree, path: str) -> None:
-        read_only("create", tree, path)
+        if tree.mountpoint == last:
+            raise kernfs.translate("create", last + path, OSError(errno.EROFS, "?"))
+        make(tree, path)
 
     def rmdir(tree: kernfs.Tree, path: str) -> None:
-        read_only("remove", tree, path)
+        if tree.mountpoint == first:
+            raise kernfs.translate("remove", first + path, OSError(errno.EROFS, "?"))
+        remove(tree, path)
 
     monkeypatch.setattr(kernfs.Tree, "mkdir", mkdir)
     monkeypatch.setattr(kernfs.Tree, "rmdir", rmdir)
@@ -119,5 +118,7 @@ def test_a_failed_clean_up_does_not_hide_the_failure(
     assert [note for note in caught.value.__notes__ if "remove" in note]
 
     monkeypatch.undo()
-    manager.gc()
+    assert left(manager, f"/{run_token}-ro/x")
+    assert manager.gc().removed == (f"/{run_token}-ro/x",)
+    assert left(manager, f"/{run_token}-ro/x") == []
     assert manager.rundir.records() == []
