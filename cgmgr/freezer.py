@@ -63,8 +63,8 @@ def freeze(directory: Directory, deadline: float) -> None:
         raise
 
 
-def thaw(directory: Directory, deadline: float) -> None:
-    """Thaw the group and return once it runs.
+def thaw(directory: Directory, deadline: float, name: str = "") -> None:
+    """Thaw the group and return once it runs; `name` is what a person calls it.
 
     Raises `HostError` naming the ancestor that keeps it frozen, `DeadlineExceeded` at `deadline`.
     """
@@ -74,13 +74,15 @@ def thaw(directory: Directory, deadline: float) -> None:
         _file(directory)
         directory.write(_V2_FILE, "0")
     if state(directory) == BY_ANCESTOR:
-        culprit = _frozen_ancestor(directory)
-        if culprit is not None:
+        above = _frozen_ancestor(directory)
+        if above is not None:
+            culprit = directory.tree.absolute(above)
+            base = directory.path.removesuffix(name) if name else ""
             raise HostError(
                 f"thaw {_shown(directory)}: it stays frozen, {culprit} is frozen above it",
                 operation="thaw",
                 path=_shown(directory),
-                hint=f"thaw {culprit}",
+                hint=f"cgmgr group thaw {above.removeprefix(base) or above}",
             )
         _await_frozen(directory, False, deadline)
 
@@ -135,14 +137,14 @@ def _frozen_event(text: str) -> bool:
 
 
 def _frozen_ancestor(directory: Directory) -> str | None:
-    """The nearest group above that was itself told to freeze."""
+    """The path of the nearest group above that was itself told to freeze."""
     path = directory.path
     while path != "/":
         path = parent_of(path)
         with directory.tree.open(path) as above:
             for file, told in (("freezer.self_freezing", "1"), (_V2_FILE, "1")):
                 if above.has(file) and above.read(file).strip() == told:
-                    return _shown(above)
+                    return path
     return None
 
 
@@ -152,7 +154,7 @@ def _too_late(directory: Directory, operation: str, now: str) -> DeadlineExceede
         operation=operation,
         path=_shown(directory),
         errno=errno.ETIMEDOUT,
-        hint="a task in uninterruptible sleep cannot freeze: look for state D in ps",
+        hint="ps -eo pid,state,wchan:20,args | awk '$2 == \"D\"' # a task in state D cannot freeze",
     )
 
 

@@ -112,7 +112,7 @@ def translate(operation: str, path: str, error: OSError, value: str | None = Non
     plain = kernel_error(operation, path, error, value=value)
     details = {"operation": operation, "path": path, "value": value, "errno": number}
     if number in (errno.EACCES, errno.EPERM):
-        hint = None if os.geteuid() == 0 else "run as root, or have the group delegated to you"
+        hint = None if os.geteuid() == 0 else "cgmgr doctor # what this user may do"
         return NotDelegated(plain.message, hint=hint, **details)  # type: ignore[arg-type]
     if number == errno.EROFS:
         hint = f"mount -o remount,rw {path.rpartition('/')[0]}"

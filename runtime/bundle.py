@@ -66,7 +66,7 @@ def make(store: str, name: str, config: Mapping[str, Any], lowers: tuple[str, ..
             path=path,
             value=name,
             errno=errno.EEXIST,
-            hint="cgmgr gc, if nothing uses it",
+            hint="cgmgr gc",
         ) from error
     except OSError as error:
         raise _failed("make container", path, error) from error

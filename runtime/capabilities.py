@@ -101,7 +101,7 @@ def plain_name(text: str) -> str:
             f"unknown capability {text!r}",
             operation="set capabilities",
             value=text,
-            hint="capsh --print lists them",
+            hint="capsh --print",
         )
     return name
 

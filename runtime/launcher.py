@@ -313,7 +313,7 @@ class Container:
                     path=containers.path_of(self.id),
                     value=self.id,
                     errno=errno.EEXIST,
-                    hint="cgmgr gc, if nothing uses it",
+                    hint="cgmgr gc",
                 )
             self._claimed = True
             containers.save(ContainerRecord.of_this_process(self.id, self.bundle))

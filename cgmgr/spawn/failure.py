@@ -47,7 +47,7 @@ def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> 
     index = int(detail or b"-1")
     fd = place.procs_fds[index] if 0 <= index < len(place.procs_fds) else place.cgroup_fd
     if stage == CLONE and error.errno == errno.EAGAIN:
-        hint = "raise pids.max of the group or of one above it, or RLIMIT_NPROC"
+        hint = "cgmgr group tree # whose pids are used up, or: ulimit -u"
         return kernel_error("clone into", _path(fd), error, hint=hint)
     if fd is not None and error.errno in _GONE:
         return GroupGone(

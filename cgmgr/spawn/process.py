@@ -149,7 +149,7 @@ class Child:
                 operation="wait",
                 value=str(self.pid),
                 errno=errno.ECHILD,
-                hint="do not ignore SIGCHLD, and do not wait for any child",
+                hint="signal.signal(signal.SIGCHLD, signal.SIG_DFL) # do not wait for it",
             )
         return ended.returncode
 

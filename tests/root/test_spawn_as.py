@@ -143,7 +143,7 @@ except NotDelegated as error:
     assert run_python(interpreter_for_nobody(), code).splitlines() == [
         str(NOBODY),
         "",
-        "refused run as root, or have the group delegated to you",
+        "refused cgmgr doctor # what this user may do",
         "refused 13",
     ]
 

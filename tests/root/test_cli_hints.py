@@ -1,0 +1,86 @@
+"""Hints, pasted: what they say works."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import PROGRAM, cgmgr, left
+
+
+@pytest.fixture
+def name(run_token: str) -> Iterator[str]:
+    chosen = f"{run_token}-hint"
+    yield chosen
+    if left(chosen):
+        cgmgr("group", "rm", "-f", chosen)
+    assert left(chosen) == []
+
+
+def hint_of(ended: "subprocess.CompletedProcess[str]") -> str:
+    assert ended.returncode != 0
+    return ended.stderr.partition("hint: ")[2].rstrip("\n")
+
+
+def pasted(hint: str) -> None:
+    """The hint as a command of a shell."""
+    path = f"{Path(PROGRAM).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    subprocess.run(["sh", "-c", hint], check=True, env={"PATH": path}, capture_output=True)
+
+
+def test_the_group_that_is_frozen_above_is_thawed(name: str) -> None:
+    for group in (name, f"{name}/below"):
+        assert cgmgr("group", "create", group).returncode == 0
+    assert cgmgr("group", "freeze", name).returncode == 0
+
+    hint = hint_of(cgmgr("group", "thaw", f"{name}/below"))
+
+    assert hint == f"cgmgr group thaw /cgmgr/{name}"
+    pasted(hint)
+    assert cgmgr("group", "thaw", f"{name}/below").returncode == 0
+
+
+def test_a_group_that_holds_a_process_is_ended(name: str) -> None:
+    from cgmgr.errors import GroupBusy
+    from cgmgr.manager import Manager
+
+    assert cgmgr("group", "create", name).returncode == 0
+    with subprocess.Popen(["sleep", "infinity"]) as sleeper:
+        group = Manager().open(name)
+        try:
+            group.add(sleeper.pid)
+            with pytest.raises(GroupBusy) as caught:
+                group.delete(kill=False)
+            pasted(caught.value.hint or "")
+            assert sleeper.wait(30) == -signal.SIGKILL
+        finally:
+            sleeper.kill()
+            group.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["mem=64M"], ["memory-max=64M"], ["cpus=4000"], ["tasks_max=9"], ["io_weigth=50"]],
+    ids=lambda words: words[0],
+)
+def test_the_word_that_was_meant_is_taken(name: str, words: list[str]) -> None:
+    write, _, word = hint_of(cgmgr("group", "create", name, *words)).partition(" ")
+
+    assert write == "write"
+    ended = cgmgr("group", "create", name, word, "--best-effort")
+    assert ended.returncode == 0, ended.stderr
+    assert cgmgr("group", "get", name).stdout.splitlines()[2].split()[0] == word.partition("=")[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--cpus", "4000"], ["-m", "64m", "--cgroup-conf", "memory.limit_in_bytes=67108864"]],
+    ids=lambda options: options[-2],
+)
+def test_the_option_that_was_meant_is_taken(options: list[str]) -> None:
+    write, _, option = hint_of(cgmgr("run", *options, "host", "true")).partition(" ")
+
+    assert write == "write"
+    assert cgmgr("run", option, "host", "true").returncode == 0
