@@ -26,7 +26,7 @@ a quarter or so of ours is what the C program does, nearly all of it mkdir and r
 As much goes into the record of the group, the locks, and the look at whether its parent is to go
 with it; a sixth into looking at what is there before anything is made; a twentieth into reading
 the values back. The rest is the plan: each step is a record that can describe, execute and undo
-itself. Where /run is no tmpfs, the disk's file system makes the second writing wait."""
+itself. The record is written once: what is noted before the first step becomes it by rename(2)."""
 
 #: eight files on every kind of host: two for the CPUs' quota, two for the cpuset
 WORDS: dict[str, Any] = {
