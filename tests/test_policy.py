@@ -365,7 +365,7 @@ def test_a_manager_makes_groups_by_a_policy(tmp_path: Path) -> None:
 
     assert group.name == "/cgmgr/web/front"
     assert group.resources == resources_of(memory="64M", cpu_period="20ms", cpus=0.5, pids=5)
-    enabled = [value for _, path, file, value in host.writes if file == "cgroup.subtree_control"]
+    enabled = [value for _, _path, file, value in host.writes if file == "cgroup.subtree_control"]
     assert "+cpu +memory +pids" in enabled
     assert not any("+io" in value.split() for value in enabled[1:])
     assert any("/cgmgr/web/front" in line for line in manager.plan("back", policy=web)) is False

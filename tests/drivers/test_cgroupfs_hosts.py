@@ -368,7 +368,7 @@ def test_a_raw_file_that_is_not_there_is_told(
     places = {c: h.mountpoint for h in host.hierarchies for c in h.controllers}
 
     with pytest.raises(ControllerUnavailable) as caught:
-        manager.create("x", **{file: value})
+        manager.create("x", unified={file: value})
 
     assert complaint.format(**places) in str(caught.value)
     assert caught.value.hint == hint
@@ -379,7 +379,7 @@ def test_raw_files_need_a_cgroup2_hierarchy(tmp_path: Path) -> None:
     _, manager = on("debian12-legacy", tmp_path)
 
     with pytest.raises(HostError, match=r"cgroup\.max\.depth cannot be set: no cgroup2 hierarchy"):
-        manager.create("x", **{"cgroup.max.depth": "5"})
+        manager.create("x", unified={"cgroup.max.depth": "5"})
 
 
 def test_more_cpus_than_there_are_are_refused(tmp_path: Path) -> None:
