@@ -8,9 +8,15 @@ import cgmgr.controllers
 from cgmgr.controllers import TABLE, cpuacct, perf_event, raw_rows
 from cgmgr.errors import ControllerUnavailable
 from cgmgr.host import IMPLICIT_ON_V2, KNOWN, V2_NAMES
+from cgmgr.names import PREFIXES
 from cgmgr.resources import Raw, Resources
+from cgmgr.resources.model import KEYS, SECTIONS
+from cgmgr.resources.words import KEYED, PLACES, SINGLE
 
 from .saying import new, seen, written
+
+#: settings whose word is in no table of single ones: those by name, one in two spellings, the raw
+ELSEWHERE = {*PLACES.values(), ("cpu", "shares"), ("", "unified")}
 
 
 def test_every_known_controller_is_there_and_in_order() -> None:
@@ -26,6 +32,25 @@ def test_names_agree_with_the_host() -> None:
         assert (name in IMPLICIT_ON_V2) == controller.IMPLICIT_ON_V2
     off_v2 = {name for name, controller in TABLE.items() if not controller.ON_V2}
     assert off_v2 == {"cpuacct", "net_cls", "net_prio"}
+
+
+def test_no_group_is_named_like_a_controller_s_file() -> None:
+    of_either_version = {name for c in TABLE.values() for name in (c.NAME, c.V1) if name}
+    assert of_either_version <= PREFIXES
+
+
+def test_every_setting_has_a_word() -> None:
+    worded = {(section, field) for section, field, _ in SINGLE.values()}
+    keyed = {kind: set(fields) for kind, fields, _ in KEYED.values()}
+    for kind, fields, _ in KEYED.values():
+        keyed[kind] |= set(fields)
+    for field, default in Resources().__defaults__.items():
+        parts = SECTIONS[field].__defaults__ if field in SECTIONS else {}
+        names = [(field, part) for part in parts] or [("", field)]
+        missing = [name for name in names if name not in worded and name not in ELSEWHERE]
+        assert not missing, (missing, default)
+    for kind, fields in keyed.items():
+        assert {KEYS[kind], *fields} == set(kind.__fields__), kind
 
 
 @pytest.mark.parametrize("version", [1, 2])
