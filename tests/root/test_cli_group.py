@@ -142,7 +142,7 @@ def test_bad_settings_are_named_and_nothing_is_changed(
     ("words", "status", "message"),
     [
         ("group set", 2, "missing argument"),
-        ("group set x", 2, "missing argument"),
+        ("group set x", 2, "nothing to set"),
         ("group nope", 2, "nope"),
         ("group rm", 2, "missing argument"),
         ("group ls --jsno", 2, "--jsno"),
@@ -591,7 +591,7 @@ def test_a_closed_pipe_is_no_error(words: list[str]) -> None:
     ("command", "status", "output"),
     [
         ("group ls >&-", 0, ""),
-        ("group ls >/dev/full", 1, "cgmgr: no space left on device\n"),
+        ("group ls >/dev/full", 1, "cgmgr: write standard output: no space left on device\n"),
         ("run nope 2>&-", 125, ""),
         ("run host sh -c 'echo a; echo b >&2; exit 3' >&- 2>&-", 3, ""),
         ("run -i host cat <&-", 0, ""),
