@@ -41,9 +41,13 @@ def collect(manager: Manager) -> Collected:
         except CgmgrError as error:
             failed.append((note.name, str(error)))
             continue
-        if lost is not None:
-            (removed if note.before is None else restored).append(note.name)
-            failed += [(note.name, line) for line in lost]
+        if lost is None:
+            continue
+        failed += [(note.name, line) for line in lost]
+        if note.before is not None:
+            restored.append(note.name)
+        elif not lost:
+            removed.append(note.name)
     for record in orphans(manager):
         try:
             if _collect_one(manager, record.name):
@@ -65,7 +69,7 @@ def collect(manager: Manager) -> Collected:
 def settle(manager: Manager, name: str) -> list[str] | None:
     """Clear up after whoever was killed in the middle of making, changing or removing a group.
 
-    Returns what could not be put back, a line each; None where there was nothing to do, or somebody
+    Returns what could not be done, a line each; None where there was nothing to do, or somebody
     is at work with it.
     """
     if manager.rundir.noted(name) is None:

@@ -98,10 +98,11 @@ def remove(group: Group, timeout: float, *, kill: bool) -> None:
 
 def settle(group: Group) -> list[str]:
     """Clear up after whoever was killed in the middle of something with this group; nothing to do
-    where nobody was.  Returns what could not be put back, a line each.
+    where nobody was.  Returns what could not be done, a line each: an old value that is not taken
+    any more, or a removal without force that would now cost a process its life.
 
-    The caller holds the group's lock.  Raises `GroupBusy` where a removal would now cost a process
-    its life, and `DeadlineExceeded`.
+    The caller holds the group's lock.  Raises `GroupBusy` and `DeadlineExceeded`, and what is under
+    way stays noted, where something cannot be killed.
     """
     rundir, name = group.rundir, group.name
     note = rundir.noted(name)
@@ -110,8 +111,9 @@ def settle(group: Group) -> list[str]:
     failures: list[str] = []
     if note.before is None:
         if group.paths:
-            if note.spare:
-                _give_up_if_populated(group)
+            if note.spare and (reason := _populated(group)):
+                rundir.end(name)
+                return [f"a removal that was cut short was given up: {reason}"]
             _take_away(group, SETTLE_S, kill=not note.spare)
         group.close()
         rundir.delete(name)
@@ -122,14 +124,21 @@ def settle(group: Group) -> list[str]:
     return failures
 
 
+def _populated(group: Group) -> str:
+    """Who is in the group or below it, in any hierarchy, in words; "" where nobody is."""
+    there = members.everyone(_there(group))
+    if not there:
+        return ""
+    some = "a process" if len(there) == 1 else f"{len(there)} processes"
+    return f"group {group.name} holds {some} ({', '.join(str(pid) for pid in there[:5])})"
+
+
 def refuse_populated(group: Group) -> None:
     """Raise `GroupBusy` where a process is in the group or below it, in any hierarchy."""
-    there = members.everyone(_there(group))
-    if there:
-        some = "a process" if len(there) == 1 else f"{len(there)} processes"
-        shown = ", ".join(str(pid) for pid in there[:5])
+    reason = _populated(group)
+    if reason:
         raise GroupBusy(
-            f"group {group.name} holds {some} ({shown})",
+            reason,
             operation="remove group",
             path=group.name,
             errno=errno.EBUSY,
@@ -178,15 +187,6 @@ def _there(group: Group) -> list[Directory]:
     return found
 
 
-def _give_up_if_populated(group: Group) -> None:
-    """A removal without force that finds a process ends here, and what is left stays."""
-    try:
-        refuse_populated(group)
-    except GroupBusy:
-        group.rundir.end(group.name)
-        raise
-
-
 def _put_back(group: Group, note: GroupRecord, was: Was) -> str:
     """Why one value could not be put back; "" where it was, or there is nothing to put it in."""
     try:
@@ -198,7 +198,7 @@ def _put_back(group: Group, note: GroupRecord, was: Was) -> str:
     except GroupGone:
         return ""
     except CgmgrError as error:
-        return "" if error.errno == errno.ENOENT else str(error)
+        return "" if error.errno == errno.ENOENT else f"an old value was not put back: {error}"
     return ""
 
 

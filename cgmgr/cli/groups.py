@@ -202,7 +202,7 @@ def tell(report: Report) -> None:
     for effect in report.effects:
         complain(f"cgmgr: note: {effect.path} holds {effect.held}, asked was {effect.asked}")
     for line in report.lost:
-        complain(f"cgmgr: note: of a change that was cut short, not put back: {line}")
+        complain(f"cgmgr: note: {line}")
     for error in report.refused:
         complain(f"cgmgr: not held: {error}")
 

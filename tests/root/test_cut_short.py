@@ -232,13 +232,35 @@ def test_a_removal_without_force_never_costs_a_process_its_life(
     with subprocess.Popen(["sleep", "1000"]) as sleeper:
         try:
             (Path(places(manager, name)[-1]) / "cgroup.procs").write_text(str(sleeper.pid))
-            ((failed, reason),) = manager.gc().failed
-            assert failed == name
+            collected = manager.gc()
+            ((failed, reason),) = collected.failed
+            assert (failed, collected.removed) == (name, ())
             assert f"group {name} holds a process ({sleeper.pid})" in reason
             assert sleeper.poll() is None
             assert manager.gc().failed == ()
             with pytest.raises(GroupBusy):
                 manager.open(name).delete(kill=False)
+        finally:
+            sleeper.kill()
+    group.delete()
+
+
+@pytest.mark.parametrize("next_act", ["update", "create below"])
+def test_a_removal_that_had_not_begun_is_in_nobodys_way(
+    manager: Manager, name: str, next_act: str
+) -> None:
+    group = manager.create(name, pids=5)
+    with subprocess.Popen(["sleep", "1000"]) as sleeper:
+        try:
+            assert killed_before(1, lambda: manager.open(name).delete(kill=False))
+            group.add(sleeper.pid)
+            if next_act == "update":
+                (line,) = manager.open(name).update(pids=6).lost
+                assert "was given up" in line
+            else:
+                manager.create(f"{name}/below").delete()
+            assert (manager.gc().failed, manager.orphans()) == ((), ())
+            assert sleeper.poll() is None
         finally:
             sleeper.kill()
     group.delete()
