@@ -7,8 +7,10 @@ looked at.
 from __future__ import annotations
 
 import os
+import stat
 
 from cgmgr.controllers.base import BlockDevice, Facts
+from cgmgr.errors import RequestError
 from cgmgr.host import read_text
 from cgmgr.units import parse_id_list
 
@@ -26,6 +28,25 @@ def read(root: str) -> Facts:
         block_devices=_block_devices(root),
         interfaces=tuple(_names(root, "sys/class/net")),
     )
+
+
+def device_number(path: str) -> tuple[str, int, int]:
+    """Kind ("b" or "c"), major and minor of a device of this machine.  Raises `RequestError`."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RequestError(
+            f"device {path}: {reason.lower()}",
+            operation="find device",
+            path=path,
+            errno=getattr(error, "errno", None),
+            hint="lsblk -o PATH,MAJ:MIN,TYPE",
+        ) from error
+    kind = "b" if stat.S_ISBLK(status.st_mode) else "c" if stat.S_ISCHR(status.st_mode) else ""
+    if not kind:
+        raise RequestError(f"{path} is not a device", operation="find device", path=path)
+    return kind, os.major(status.st_rdev), os.minor(status.st_rdev)
 
 
 def _names(root: str, path: str) -> list[str]:

@@ -352,6 +352,7 @@ def asked_for(resources: Resources | None, words: Mapping[str, Any]) -> Resource
     asked = resources if resources is not None else Resources()
     if not words:
         return asked
+    from cgmgr.facts import device_number
     from cgmgr.resources.words import resources_of
 
-    return resources_of(asked, **words)
+    return resources_of(asked, device_number, **words)

@@ -74,13 +74,16 @@ class Policy(Record):
     files: tuple[str, ...] = ()
 
     @staticmethod
-    def load(which: str, *, resolve: Resolve | None = None) -> Policy:
+    def load(which: str) -> Policy:
         """A policy by its name, from the usual folders, or by its file, "./web.toml".
 
-        What a file inherits is looked for beside it first.  Raises as the function `load` does.
+        What a file inherits is looked for beside it first.  Disks may be named by path.  Raises as
+        the function `load` does.
         """
+        from cgmgr.facts import device_number
+
         if "/" not in which and not which.endswith(SUFFIX):
-            return load(which, usual_folders(), resolve=resolve)
+            return load(which, usual_folders(), resolve=device_number)
         folder, file = os.path.split(which)
         if not file.endswith(SUFFIX) or not os.path.exists(which):
             why = "there is no such file" if file.endswith(SUFFIX) else f"it ends not in {SUFFIX}"
@@ -88,7 +91,7 @@ class Policy(Record):
                 f"no policy {which!r}: {why}", operation="load policy", path=which, value=which
             )
         folders = [folder or ".", *usual_folders()]
-        return load(file.removesuffix(SUFFIX), folders, resolve=resolve)
+        return load(file.removesuffix(SUFFIX), folders, resolve=device_number)
 
     def place(self, name: str) -> str:
         """A group's name as the policy places it: "x" is "x" below `parent`, "/x" is itself."""

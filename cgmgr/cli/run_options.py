@@ -224,11 +224,11 @@ def devices(given: Given) -> tuple[Device, ...]:
 
 def resources(given: Given, more_rules: Sequence[str] = ()) -> Resources:
     """The limits; the devices are those that every container may use, unless rules add to them."""
+    from cgmgr.facts import device_number
     from cgmgr.resources.devices import DEFAULT_RULES
     from cgmgr.resources.docker import from_docker
 
     from .run_flags import limits
-    from .settings import device_number
 
     flags = limits(given)
     if more_rules:

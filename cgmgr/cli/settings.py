@@ -1,13 +1,9 @@
 """Settings as words of a command line, and what else commands say in text.
 
-Law: text to values; the grammar of each word is the library's (`cgmgr.resources.words`).  The one
-file system access is a device's number behind its path.
+Law: text to values; the grammar of each word is the library's (`cgmgr.resources.words`).
 """
 
 from __future__ import annotations
-
-import os
-import stat
 
 from cgmgr.errors import RequestError
 
@@ -21,6 +17,7 @@ if TYPE_CHECKING:
 
 def resources(assignments: Sequence[str], policy: Policy | None = None) -> Resources:
     """Resources from ``word=value`` texts, on top of a policy's.  Raises `RequestError`."""
+    from cgmgr.facts import device_number
     from cgmgr.resources.words import resources_of, split_words
 
     below = policy.resources if policy is not None else None
@@ -33,7 +30,7 @@ def policy(which: str | None) -> Policy | None:
         return None
     from cgmgr.policy import Policy
 
-    return Policy.load(which, resolve=device_number)
+    return Policy.load(which)
 
 
 def driver(said: str, policy: Policy | None) -> str:
@@ -41,25 +38,6 @@ def driver(said: str, policy: Policy | None) -> str:
     if said == "auto" and policy is not None:
         return policy.driver or said
     return said
-
-
-def device_number(path: str) -> tuple[str, int, int]:
-    """Kind ("b" or "c"), major and minor of a device.  Raises `RequestError`."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RequestError(
-            f"device {path}: {reason.lower()}",
-            operation="find device",
-            path=path,
-            errno=getattr(error, "errno", None),
-            hint="lsblk -o PATH,MAJ:MIN,TYPE",
-        ) from error
-    kind = "b" if stat.S_ISBLK(status.st_mode) else "c" if stat.S_ISCHR(status.st_mode) else ""
-    if not kind:
-        raise RequestError(f"{path} is not a device", operation="find device", path=path)
-    return kind, os.major(status.st_rdev), os.minor(status.st_rdev)
 
 
 def seconds(text: str) -> float:

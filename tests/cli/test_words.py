@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cgmgr import facts
 from cgmgr.cli import failing, foreground, group_run, output, run_options, settings, usage
 from cgmgr.cli.failing import UsageError
 from cgmgr.cli.run_flags import GRAMMAR
@@ -255,13 +256,13 @@ def test_signals_that_are_none(text: str) -> None:
 
 
 def test_device_numbers() -> None:
-    assert settings.device_number("/dev/null") == ("c", 1, 3)
+    assert facts.device_number("/dev/null") == ("c", 1, 3)
     with pytest.raises(RequestError, match="/dev/no: no such file"):
-        settings.device_number("/dev/no")
+        facts.device_number("/dev/no")
     with pytest.raises(RequestError, match="/dev is not a device"):
-        settings.device_number("/dev")
+        facts.device_number("/dev")
     with pytest.raises(RequestError, match="embedded null"):
-        settings.device_number("/dev/\0")
+        facts.device_number("/dev/\0")
 
 
 # -- output

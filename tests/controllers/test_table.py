@@ -9,6 +9,7 @@ from cgmgr.controllers import TABLE, cpuacct, perf_event, raw_rows
 from cgmgr.errors import ControllerUnavailable
 from cgmgr.host import IMPLICIT_ON_V2, KNOWN, V2_NAMES
 from cgmgr.names import PREFIXES
+from cgmgr.record import Record
 from cgmgr.resources import Raw, Resources
 from cgmgr.resources.model import KEYS, SECTIONS
 from cgmgr.resources.words import KEYED, PLACES, SINGLE
@@ -41,9 +42,9 @@ def test_no_group_is_named_like_a_controller_s_file() -> None:
 
 def test_every_setting_has_a_word() -> None:
     worded = {(section, field) for section, field, _ in SINGLE.values()}
-    keyed = {kind: set(fields) for kind, fields, _ in KEYED.values()}
-    for kind, fields, _ in KEYED.values():
-        keyed[kind] |= set(fields)
+    keyed: dict[type[Record], set[str]] = {}
+    for kind, said, _ in KEYED.values():
+        keyed.setdefault(kind, set()).update(said)
     for field, default in Resources().__defaults__.items():
         parts = SECTIONS[field].__defaults__ if field in SECTIONS else {}
         names = [(field, part) for part in parts] or [("", field)]

@@ -390,3 +390,12 @@ def test_more_cpus_than_there_are_are_refused(tmp_path: Path) -> None:
 
     assert caught.value.hint == "cpus=2"
     assert manager.list() == []
+
+
+def test_disks_may_be_named_by_path_from_the_library_too(tmp_path: Path) -> None:
+    _, manager = on("debian12-hybrid", tmp_path)
+
+    with pytest.raises(RequestError, match="'/dev/null': that is a character device"):
+        manager.create("x", io_rbps={"/dev/null": "1M"})
+    with pytest.raises(RequestError, match="device /dev/no-such-disk: no such file"):
+        manager.create("x", device_read_bps="/dev/no-such-disk:1M")
