@@ -25,7 +25,7 @@ demo:
 	@$(RUN) examples/demo.sh
 
 test:
-	@tools/setup.sh root
+	@tools/setup.sh root vm
 	@$(PYTEST)
 
 test-unit test-root test-vm test-interop: test-%:

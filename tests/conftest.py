@@ -29,8 +29,9 @@ _unclear = pytest.StashKey[list[leaks.Leak]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     names = [lane.name for lane in lanes.LANES]
     parser.addoption("--lane", action="append", choices=names, help="only these lanes' tests")
-    parser.addoption("--guest-args", help="more words for the pytest in each guest: '-k memory -x'")
-    parser.addoption("--guest-tests", help="run these in each guest: 'tests/root/test_gc.py ...'")
+    parser.addoption("--guest-args", help="for pytest in each guest: --guest-args='-k memory -x'")
+    parser.addoption("--guest-tests", help="run in each guest: 'tests/root/test_gc.py tests/x'")
+    parser.addoption("--guest-limit", help="seconds that one guest may take")
 
 
 def _lanes_asked_for(config: pytest.Config) -> list[str]:

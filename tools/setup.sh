@@ -18,12 +18,18 @@ crun crun bench
 dbus-daemon dbus root unit
 gcc gcc root bench
 ip iproute2 demo root
+mkfs.ext4 e2fsprogs vm
+mmdebstrap mmdebstrap vm
 podman podman bench
 ps procps demo root
+qemu-system-x86_64 qemu-system-x86 vm
 runc runc bench
+setpriv util-linux vm
+sfdisk fdisk vm
 strace strace root
 /usr/include/stdio.h libc6-dev root bench
-/usr/lib/python3/dist-packages/pydbus python3-pydbus root unit'
+/usr/lib/python3/dist-packages/pydbus python3-pydbus root unit
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring vm'
 
 apt_install() {
     if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then

@@ -49,7 +49,8 @@ def obstacle() -> str:
     if platform.machine() != "x86_64":
         return f"the guests are x86_64, and this machine is {platform.machine()}"
     if sys.version_info[:2] != recipe.PYTHON:
-        return f"the guests have Python 3.11, and the test tools here are for {sys.version_info[1]}"
+        here = ".".join(str(part) for part in sys.version_info[:2])
+        return f"the guests have Python 3.11, and the test tools here are for {here}"
     missing = [name for name in PROGRAMS if _program(name) is None]
     if missing:
         return f"needs {', '.join(missing)}: tools/setup.sh vm installs them, as root on Debian"

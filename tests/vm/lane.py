@@ -25,6 +25,8 @@ class Asked(NamedTuple):
 
     tests: tuple[str, ...]
     arguments: tuple[str, ...]
+    limit_s: float = LIMIT_S
+    """How long one guest may take."""
 
     @property
     def is_a_part(self) -> bool:
@@ -33,9 +35,17 @@ class Asked(NamedTuple):
 
 
 def asked(config: pytest.Config) -> Asked:
-    tests = config.getoption("--guest-tests") or os.environ.get("CGMGR_GUEST_TESTS", "")
-    arguments = config.getoption("--guest-args") or os.environ.get("CGMGR_GUEST_ARGS", "")
-    return Asked(tuple(shlex.split(tests)) or TESTS, tuple(shlex.split(arguments)))
+    """As the options say, else the environment, else all of the suite."""
+
+    def said(option: str) -> str:
+        variable = option.upper().replace("-", "_")
+        return config.getoption(f"--{option}") or os.environ.get(f"CGMGR_{variable}", "")
+
+    return Asked(
+        tests=tuple(shlex.split(said("guest-tests"))) or TESTS,
+        arguments=tuple(shlex.split(said("guest-args"))),
+        limit_s=float(said("guest-limit") or LIMIT_S),
+    )
 
 
 def script(layout: str, wanted: Asked) -> str:
@@ -141,7 +151,7 @@ def run(layout: str, at: Bench, terminal: Terminal, wanted: Asked) -> str:
 
     terminal.say(f"guest {layout} boots")
     words = guest.command(at.image, layout, folder, at.stage.disks())
-    ended = guest.run(words, folder, script(layout, wanted), LIMIT_S, look)
+    ended = guest.run(words, folder, script(layout, wanted), wanted.limit_s, look)
     terminal.say(f"guest {layout}: {found.summary()} in {ended.seconds:.0f} s")
     if found.exit_status == pytest.ExitCode.NO_TESTS_COLLECTED and wanted.is_a_part:
         return ""
