@@ -117,17 +117,22 @@ def held(name: str) -> list[str]:
 def test_files_stay_open_and_say_what_is_true_then(
     manager: Below, registry: CollectorRegistry, eater: subprocess.Popen[bytes]
 ) -> None:
-    with manager.create(f"{manager.parent}/one", pids=7) as group:
+    with manager.create(f"{manager.parent}/one", pids=70) as group:
         assert scraped(registry, "one")["container_threads"][""] == 0
         kept = sorted(held("one"))
         assert len(kept) > 10
 
         group.add(eater.pid)
-        group.update(pids=9)
+        assert eater.stdin is not None
+        assert eater.stdout is not None
+        eater.stdin.write(b"\n")
+        eater.stdin.flush()
+        eater.stdout.readline()  # it is one task by now, however it started
+        group.update(pids=90)
         shown = scraped(registry, "one")
 
         assert shown["container_threads"][""] == 1
-        assert shown["container_threads_max"][""] == 9
+        assert shown["container_threads_max"][""] == 90
         assert sorted(held("one")) == kept
         eater.kill()
         eater.wait()
