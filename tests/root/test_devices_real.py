@@ -208,7 +208,7 @@ def test_the_default_of_a_group_with_children_stays(group: RealGroup) -> None:
     group.child("child")
     error = refused(lambda: group.hold(Resources(devices=())))
     assert isinstance(error, GroupBusy)
-    assert error.hint == "remove the groups below first"
+    assert error.hint == f"find {error.path} -mindepth 1 -type d"
 
 
 def test_back_to_allowing_everything_and_taken_back(group: RealGroup) -> None:
