@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -258,7 +259,8 @@ def test_less_than_a_child_has_is_busy(group: RealGroup, host: Host) -> None:
     child.hold(Resources(cpuset=Cpuset(cpus=(second,))))
     error = refused(lambda: group.hold(Resources(cpuset=Cpuset(cpus=(first,)))))
     assert isinstance(error, GroupBusy)
-    assert error.hint == "shrink the groups below first"
+    shown = subprocess.run(["sh", "-c", error.hint or "false"], capture_output=True, text=True)
+    assert f"/child/cpuset.cpus:{second}\n" in shown.stdout
 
 
 # -- memory
