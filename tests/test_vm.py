@@ -1,6 +1,5 @@
 """The outer side of the guests, without one: what is told about them, and when they end."""
 
-import json
 import os
 import shutil
 import signal
@@ -25,6 +24,7 @@ class Outside:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        self.reports: list[dict[str, Any]] = []
         self.more = 0
 
     def grow(self, count: int) -> None:
@@ -38,6 +38,8 @@ class Outside:
 
     def show(self, report: dict[str, Any]) -> None:
         self.told.append((report["outcome"], report["nodeid"]))
+        if report["outcome"] != "passed":
+            self.reports.append(report)
 
 
 def report(name: str, outcome: str = "passed", when: str = "call") -> dict[str, Any]:
@@ -95,7 +97,7 @@ def test_each_test_is_passed_on() -> None:
     assert found.trouble(ended()) == ""
 
 
-TROUBLE = {
+TROUBLE: dict[str, tuple[list[dict[str, Any]], guest.Ended, str]] = {
     "none": ([{"collected": 1}, report("a"), {"ended": 0}], ended(), ""),
     "a failed test speaks for itself": (
         [{"collected": 1}, report("a", "failed"), {"ended": 1}],
@@ -175,7 +177,7 @@ def test_skips(): pass
 """
 
 
-def test_inside_writes_what_results_read(tmp_path: Path) -> None:
+def test_inside_writes_what_results_read(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     (tmp_path / "test_inner.py").write_text(INNER)
     (tmp_path / "test_broken.py").write_text("import nothing_of_this_name\n")
     words = [sys.executable, "-m", "pytest", "-q", "-p", "tests.vm.inside", "--rootdir=."]
@@ -190,8 +192,13 @@ def test_inside_writes_what_results_read(tmp_path: Path) -> None:
     assert found.collected == 3
     assert found.summary() == "1 passed, 1 failed, 1 error, 1 skipped"
     assert ("failed", "tests/vm/legacy/test_broken.py") in outside.told
-    reports = [event["report"] for event in results.Reader(file).new() if "report" in event]
-    assert "assert 1 == 2" in json.dumps(reports)
+    restore = pytestconfig.hook.pytest_report_from_serializable
+    reports = [restore(config=pytestconfig, data=report) for report in outside.reports]
+    (failed,) = [report for report in reports if report.nodeid.endswith("::test_fails")]
+    assert "assert 1 == 2" in failed.longreprtext
+    (skipped,) = [report for report in reports if report.nodeid.endswith("::test_skips")]
+    assert skipped.longrepr[2] == "Skipped: no such thing"
+    assert isinstance(skipped.longrepr, tuple)  # as pytest's own summary insists on
 
 
 # --- guest ---------------------------------------------------------------------------------------

@@ -131,6 +131,10 @@ def _shown(title: str, text: str) -> list[str]:
 def as_outer(told: dict[str, Any], layout: str) -> dict[str, Any]:
     """The same under a node id that says the guest: tests/a/b.py is tests/vm/LAYOUT/a/b.py."""
     path, line, name = told["location"]
+    if isinstance(
+        told.get("longrepr"), list
+    ):  # where and why a test was skipped: JSON has no tuple
+        told = {**told, "longrepr": tuple(told["longrepr"])}
     return {
         **told,
         "nodeid": outer_id(told["nodeid"], layout),
