@@ -284,10 +284,12 @@ def test_command_line_names_layout_and_disks(layout: str, tmp_path: Path) -> Non
 # --- what is asked for ---------------------------------------------------------------------------
 
 
-def test_script_takes_further_words() -> None:
+def test_script_takes_further_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CGMGR_BUS", "pydbus")
     said = lane.script("hybrid", lane.Asked(("tests/root/test_gc.py",), ("-k", "a or b", "-x")))
 
     assert "export CGMGR_GUEST=hybrid\n" in said
+    assert "export CGMGR_BUS=pydbus\n" in said
     assert said.endswith(" tests/root/test_gc.py -k 'a or b' -x\n")
 
 
