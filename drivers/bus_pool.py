@@ -131,7 +131,10 @@ class PooledBus:
         failures: dict[Address, str] = {}
         repeated = False
         while True:
-            address, connection = self._take() or self._open(failures, deadline, patience)
+            # A server that dies closes one connection after the other: what is idle and seems alive
+            # then may be dead in a moment.
+            idle = None if repeated else self._take()
+            address, connection = idle or self._open(failures, deadline, patience)
             try:
                 answer = speak(call, address, connection, deadline)
             except BusError as error:

@@ -55,13 +55,12 @@ class PydbusConnection:
         self._context = self._glib.MainContext.new()
         self._ended: dict[tuple[str | None, str], str] = {}
         self._fd = sock.detach()
-        self._socket = self._gio.Socket.new_from_fd(self._fd)
-        stream = self._socket.connection_factory_create_connection()
+        stream = self._gio.Socket.new_from_fd(self._fd).connection_factory_create_connection()
         with self._own_context():
             # Without flags: it is authenticated, and Hello is said where its deadline is known.
             self._bus: Any = bus(self._gio.DBusConnection.new_sync(stream, None, 0, None, None))
             self._bus.con.set_exit_on_close(False)
-            self._subscription = self._bus.subscribe(
+            self._subscription: Any = self._bus.subscribe(
                 iface=MANAGER,
                 signal="JobRemoved",
                 object=MANAGER_PATH,
@@ -104,18 +103,24 @@ class PydbusConnection:
         if self not in _open:
             return
         _open.discard(self)
-        # GLib flushes before it closes, which a peer that does not read would hold up for ever.
-        bus_socket.shut_down(self._fd)
+        over: list[bool] = []
+
+        def closed(connection: Any, result: Any) -> None:
+            over.append(True)
+            try:
+                connection.close_finish(result)
+            except self._glib.Error:
+                return  # the other side was faster
+
         with self._own_context():
             self._subscription.unsubscribe()
-            self._bus.con.close(None, None)
+            self._bus.con.close(None, closed)
+            # GLib writes out what is left before it closes; a peer that does not read is not
+            # waited for, then the descriptor goes with the last reference.
             deadline = time.monotonic() + 1
-            while not self._bus.con.is_closed() and time.monotonic() < deadline:
+            while not over and time.monotonic() < deadline:
                 self._turn(deadline)
-        if self._bus.con.is_closed():
-            # At the end of the stream GLib stops reading, and leaves the descriptor to the last
-            # reference.
-            self._socket.close()
+        self._bus = self._subscription = None
 
     def abandon(self) -> None:
         """Nothing: it is GLib's to let go of, and GLib's thread is not here."""

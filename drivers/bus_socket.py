@@ -130,26 +130,26 @@ def _connect(sock: socket.socket, address: Address, deadline: float) -> None:
 
 
 def _authenticate(sock: socket.socket, deadline: float) -> None:
-    """The client's side of EXTERNAL, the user left for the kernel to tell."""
-    send(sock, b"\0AUTH EXTERNAL\r\n", deadline)
-    buffer = bytearray()
-    while True:
-        word = _line(sock, buffer, deadline).partition(b" ")[0]
-        if word == b"OK":
-            send(sock, b"BEGIN\r\n", deadline)
-            return
-        if word != b"DATA":
+    """The client's side of EXTERNAL, the user left for the kernel to tell.
+
+    All is said at once, as sd-bus says it.  A server of sd-bus (the private socket) that reads the
+    first message together with BEGIN does not look at it before more comes (seen with v252); so
+    BEGIN must have been read when the first message is sent, and the answer tells that it was.
+    """
+    send(sock, b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n", deadline)
+    for expected in (b"DATA", b"OK"):
+        if _line(sock, deadline).partition(b" ")[0].strip() != expected:
             raise PermissionError(errno.EACCES, "the server rejects this user")
-        send(sock, b"DATA\r\n", deadline)
 
 
-def _line(sock: socket.socket, buffer: bytearray, deadline: float) -> bytes:
-    while b"\r\n" not in buffer:
-        if len(buffer) > _LONGEST_LINE:
+def _line(sock: socket.socket, deadline: float) -> bytes:
+    """The next line and not a byte more: behind it messages may follow."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if len(line) > _LONGEST_LINE:
             raise OSError(errno.EPROTO, "the server does not speak D-Bus")
-        buffer += receive(sock, deadline)
-    line, _, rest = bytes(buffer).partition(b"\r\n")
-    buffer[:] = rest
+        seen = receive(sock, deadline, socket.MSG_PEEK)
+        line += receive(sock, deadline, size=seen.find(b"\n") + 1 or len(seen))
     return line
 
 
@@ -164,11 +164,11 @@ def send(sock: socket.socket, data: bytes, deadline: float) -> None:
             _wait(sock, select.POLLOUT, deadline)
 
 
-def receive(sock: socket.socket, deadline: float) -> bytes:
+def receive(sock: socket.socket, deadline: float, flags: int = 0, size: int = 65536) -> bytes:
     """What is there, at least a byte.  Raises `OSError` (`EPIPE` at the end of the stream)."""
     while True:
         try:
-            data = sock.recv(65536)
+            data = sock.recv(size, flags)
         except BlockingIOError:
             _wait(sock, select.POLLIN, deadline)
             continue
@@ -190,15 +190,6 @@ def peer_gone(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLRDHUP)
     return bool(poll.poll(0))
-
-
-def shut_down(descriptor: int) -> None:
-    """End the conversation in both directions, on a descriptor that somebody else will close."""
-    try:
-        with socket.socket(fileno=os.dup(descriptor)) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it is closed, or not connected any more
 
 
 def no_answer() -> DeadlineExceeded:

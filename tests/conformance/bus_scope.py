@@ -1,7 +1,7 @@
 """A scope from its start to its end, over a bus; also as a program for another user to run.
 
-Run: python -m tests.conformance.bus_scope (system|user) TRANSPORT [ROOT].  It prints the path of the
-scope's cgroup.
+Run: python -m tests.conformance.bus_scope (system|user) TRANSPORT [ROOT].  It prints the path of
+the scope's cgroup.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def round_trip(connected: bus.Bus, unit: str) -> str:
             try:
                 start(connected, unit, os.getpid())
             except BusError as error:
-                assert error.name == UNIT_EXISTS  # noqa: PT017
+                assert error.name == UNIT_EXISTS
             else:
                 raise AssertionError("the unit was started twice")
             wanted = [("TasksMax", ("t", 5))]

@@ -171,14 +171,18 @@ def _sender(call: Any) -> str:
 
 
 def _greet(sock: socket.socket) -> Peer:
-    """The server's side of EXTERNAL, as sd-bus has it."""
+    """The server's side of EXTERNAL, as sd-bus has it.
+
+    BEGIN must be there before the answer: sd-bus would overlook a message that comes along with it.
+    The answer has a signal right behind it, as systemd's may have.
+    """
     with sock.makefile("rb", buffering=0) as lines:
         lines.read(1)
-        assert lines.readline() == b"AUTH EXTERNAL\r\n"
-        sock.sendall(b"DATA\r\n")
-        assert lines.readline() == b"DATA\r\n"
-        sock.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
-        assert lines.readline() == b"BEGIN\r\n"
+        for line in (b"AUTH EXTERNAL\r\n", b"DATA\r\n", b"BEGIN\r\n"):
+            assert lines.readline() == line
+    emitter = lib.DBusAddress(PATH, bus_name=NAME, interface=MANAGER)
+    signal = lib.new_signal(emitter, "UnitNew", "so", ("a.service", f"{PATH}/unit/a"))
+    sock.sendall(b"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\n" + signal.serialise(1))
     return Peer(sock)
 
 
