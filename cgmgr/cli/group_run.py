@@ -60,6 +60,9 @@ def run(
     it, 127 if there is no such command, 126 if it cannot be executed, 125 if it could not be
     started.
 
+    SIGKILL of cgmgr itself ends what runs in a group of its own (--temp), which the next command
+    removes.  In a named group the command goes on: cgmgr group kill NAME.
+
     Example: cgmgr group run build memory=2G -- make -j8
     """
     from . import groups, results, settings
@@ -83,7 +86,7 @@ def run(
         with _group(manager, name, asked, how) as group:
             groups.refuse_frozen(manager, group)
             try:
-                ended = _run(group, argv, foreground)
+                ended = _run(group, argv, foreground, temp)
             finally:
                 foreground.finish()
         if ended is not None:
@@ -140,7 +143,7 @@ def _group(
         group.close()
 
 
-def _run(group: Group, argv: list[str], foreground: Foreground) -> Result | None:
+def _run(group: Group, argv: list[str], foreground: Foreground, temp: bool) -> Result | None:
     """None where a signal, or the end of its time, came before the start."""
     from cgmgr.errors import DeadlineExceeded
     from cgmgr.running import popen
@@ -150,7 +153,7 @@ def _run(group: Group, argv: list[str], foreground: Foreground) -> Result | None
     if foreground.pending is not None:
         return None
     try:
-        started = popen(group, argv, timeout=foreground.timeout_s)
+        started = popen(group, argv, timeout=foreground.timeout_s, die_with_caller=temp)
     except DeadlineExceeded as error:
         foreground.timed_out = True
         say(error)

@@ -222,7 +222,7 @@ class Birth:
             f"start {self.name}: the spawner ended before it answered",
             operation="start",
             path=self.name,
-            hint=f"look for errors in: python3 -I -S {link.SCRIPT}",
+            hint=f"python3 -I -S {link.SCRIPT}",
         )
 
     def _open(self) -> _socket.socket:
@@ -268,6 +268,7 @@ def encode(
         "flags": request.clone_flags & ~linux.CLONE_NEWCGROUP,
         "cgroup_namespace": private_cgroups,
         "hold": request.hold,
+        "die_with_caller": request.die_with_caller,
         "cgroup": index(place.cgroup_fd),
         "into": _clone_into.works,
         "procs": [index(fd) for fd in place.procs_fds],

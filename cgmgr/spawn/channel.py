@@ -35,19 +35,21 @@ def pair() -> tuple[Socket, Socket]:
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
-def send(channel: Socket, message: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
+def send(
+    channel: Socket, message: tuple[Any, ...], fds: Sequence[int] = (), flags: int = 0
+) -> None:
     """Send one message, with descriptors.  Raises `OSError`.
 
     A message that is larger than a packet goes into a memfd, whose descriptor is the last of them.
     """
     body = marshal.dumps(message)
     if len(body) <= INLINE_BYTES:
-        _send(channel, body, fds)
+        _send(channel, body, fds, flags)
         return
     large = os.memfd_create("cgmgr-message", os.MFD_CLOEXEC)
     try:
         _write_all(large, body)
-        _send(channel, marshal.dumps((_LARGE, len(body))), (*fds, large))
+        _send(channel, marshal.dumps((_LARGE, len(body))), (*fds, large), flags)
     finally:
         os.close(large)
 
@@ -80,10 +82,10 @@ def close_all(fds: Iterable[int]) -> None:
         os.close(fd)
 
 
-def _send(channel: Socket, body: bytes, fds: Sequence[int]) -> None:
+def _send(channel: Socket, body: bytes, fds: Sequence[int], flags: int) -> None:
     packed = b"".join(fd.to_bytes(_FD_BYTES, sys.byteorder) for fd in fds)
     control = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if fds else []
-    channel.sendmsg([body], control, _socket.MSG_NOSIGNAL)
+    channel.sendmsg([body], control, flags | _socket.MSG_NOSIGNAL)
 
 
 def _unpack(data: bytes) -> list[int]:

@@ -18,12 +18,12 @@ from cgmgr import linux
 
 from .channel import close_all, receive, send
 from .newborn import MOST_FD, Newborn, at, close_range, report
-from .spawner import CLONE, CONTROL_FD, IMPORT, STARTED
+from .spawner import CLONE, CONTROL_FD, IMPORT, PARTING, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Final, NoReturn
 
     from .spawner import Request
@@ -44,6 +44,7 @@ def main() -> NoReturn:
     """Serve requests until the caller is gone."""
     prepare()
     control = _socket.socket(fileno=CONTROL_FD)
+    to_die: list[int] = []
     while True:
         try:
             message, fds = receive(control)
@@ -52,11 +53,26 @@ def main() -> NoReturn:
                 os._exit(0)
             continue  # the channel was closed with the rest, which C sees as the end
         if message is None:
+            kill_all(to_die)
+            os._exit(0)
+        if message[0] == PARTING:
             os._exit(0)
         try:
             serve(message[1], fds)
+            if message[1]["die_with_caller"] and message[1]["cgroup"]:
+                to_die.append(os.dup(fds[message[1]["cgroup"]]))
         finally:
             close_all(fds)
+
+
+def kill_all(groups: Iterable[int]) -> None:
+    """Kill all in these cgroup2 groups; one that is not there any more has nobody."""
+    for directory in groups:
+        try:
+            fd = os.open("cgroup.kill", os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
+            os.write(fd, b"1")
+        except OSError:
+            continue
 
 
 def prepare() -> None:

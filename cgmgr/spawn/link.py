@@ -16,10 +16,11 @@ import os
 import sys
 
 from cgmgr.errors import HostError, KernelError, kernel_error
+from cgmgr.linux import MSG_DONTWAIT
 
 from . import channel, interpreter
 from .process import readable
-from .spawner import CONTROL_FD, REQUEST
+from .spawner import CONTROL_FD, PARTING, REQUEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +111,13 @@ class Spawner:
             theirs.close()
 
     def close(self) -> None:
-        """It finishes what it was asked for, and ends."""
+        """It finishes what it was asked for, and ends; nobody is killed for that."""
+        with contextlib.suppress(OSError):
+            channel.send(self.control, (PARTING,), flags=MSG_DONTWAIT)
+        self.drop()
+
+    def drop(self) -> None:
+        """Close our end alone: somebody else has another."""
         self.control.close()
 
     def kill(self) -> None:
@@ -223,7 +230,7 @@ def _after_fork_in_child() -> None:
     old, _state = _state, _State()
     spawners = [*old.retired, *((old.spawner,) if old.spawner is not None else ())]
     for spawner in spawners:
-        spawner.close()
+        spawner.drop()
         spawner.forget()
 
 

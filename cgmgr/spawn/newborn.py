@@ -167,6 +167,12 @@ class Newborn:
         if self.cwd_again:
             self._chdir()
 
+    def die_with_caller(self) -> None:
+        """After credentials, whose change clears it.  A caller that is dead by now hears no READY,
+        which ends this process too."""
+        if self.request["die_with_caller"]:
+            linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
+
     def set_umask(self) -> None:
         os.umask(self.request["umask"])
 
@@ -229,6 +235,7 @@ STAGES: Final[tuple[tuple[str, Callable[[Newborn], None]], ...]] = (
     (DIRECTORY, Newborn.enter_directory),
     ("set credentials", Newborn.set_credentials),
     (DIRECTORY, Newborn.enter_directory_again),
+    ("die with the caller", Newborn.die_with_caller),
     ("set umask", Newborn.set_umask),
     ("place descriptors", Newborn.place_descriptors),
     ("set signal mask", Newborn.unblock_signals),

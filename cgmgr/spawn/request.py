@@ -104,7 +104,12 @@ class SpawnRequest(Record):
 
     `clone_flags` are CLONE_NEW*; a new cgroup namespace is made once all groups are joined.
     `entry`, "module:function", is called in the new process instead of exec, with `data` and the
-    numbers of `pass_fds`; it must not return.  With `hold` the process waits, inside its groups,
+    numbers of `pass_fds`; it must not return.
+
+    With `die_with_caller` it is killed when the caller is, and with it all in its cgroup2 group;
+    where there is none, it alone, also when the thread ends that made the first start of all.
+
+    With `hold` the process waits, inside its groups,
     for `Process.release`.
 
     Always: every signal at its default and unblocked, any CPU that the cpuset allows, a session
@@ -129,6 +134,7 @@ class SpawnRequest(Record):
     clone_flags: int = 0
     entry: str = ""
     data: bytes = b""
+    die_with_caller: bool = False
     hold: bool = False
 
     def check(self) -> None:

@@ -15,9 +15,11 @@ other.  N is the new process: cloned with CLONE_PARENT, it is C's child, not S's
     5. READY    N to C   all is set, the next thing is exec; what the files said by then
     6. FAILED   S or N   instead of 2, 3 or 5, or after it: stage, errno, detail, text; N ends
     7. (end)             nobody holds the other end any more: N has executed, or N is dead
+    8. PARTING  C to S   C ends S as it should, and not because it was killed
 
 2 may arrive after 3 and 5; 7 without 5 and 6 is a death before exec.  S ends when C's end
-of its socket is closed.  N joins groups by writing 0, itself, into files that C opened; it runs no
+of its socket is closed; without 8, it first kills all in the groups of those that were to die
+with C.  N joins groups by writing 0, itself, into files that C opened; it runs no
 instruction of the payload before.
 
 An *entry* is a function `(data: bytes, descriptors: list[int])` that N calls instead of exec, and
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         into: bool
         procs: list[int]
         hold: bool
+        die_with_caller: bool
         floors: list[int]
         new_session: bool
         pgid: int
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
 
 
 REQUEST: Final = "request"
+PARTING: Final = "parting"
 STARTED: Final = "started"
 HELD: Final = "held"
 RELEASE: Final = "release"

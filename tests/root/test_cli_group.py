@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -241,7 +242,7 @@ def test_nothing_is_wider_than_the_terminal(group: str, sleeper: "subprocess.Pop
 @pytest.mark.parametrize("words", [("get", "{}"), ("ls",)], ids=["get", "ls"])
 def test_help_says_what_json_has(group: str, words: tuple[str, ...]) -> None:
     answer = json.loads(cgmgr("group", *(word.format(group) for word in words), "--json").stdout)
-    keys = set(answer if isinstance(answer, dict) else answer[0])
+    keys: list[str] = list(answer[0] if words[0] == "ls" else answer)
     told = " ".join(cgmgr("group", words[0], "--help").stdout.split())
     about = told.partition("Print JSON: ")[2]
     assert keys
@@ -508,6 +509,35 @@ def test_a_group_that_is_removed_meanwhile_is_told(group: str, temp: bool, form:
         assert len(said.splitlines()) == (1 if form is None else 3)
     if not temp:
         assert cgmgr("group", "create", group).returncode == 0
+
+
+def pids_from(running: "subprocess.Popen[str]") -> list[int]:
+    assert running.stdout is not None
+    return [int(pid) for pid in running.stdout.readline().split()]
+
+
+def test_killed_itself_it_takes_a_temporary_group_along() -> None:
+    """The command, and what that has started, at once."""
+    with started("group", "run", "--temp", "sh", "-c", "sleep 60 & echo $$ $!; wait") as running:
+        held = [os.pidfd_open(pid) for pid in pids_from(running)]
+        running.kill()
+        assert running.wait(30) == -signal.SIGKILL
+        for pidfd in held:
+            assert select.select([pidfd], [], [], 30)[0]
+            os.close(pidfd)
+    assert cgmgr("gc").returncode == 0
+
+
+def test_killed_itself_it_leaves_a_named_group_alone(group: str) -> None:
+    script = "sleep 60 & echo $$ $!; wait"
+    with started("group", "run", group, "sh", "-c", script) as running:
+        pids = pids_from(running)
+        running.kill()
+        assert running.wait(30) == -signal.SIGKILL
+        assert json.loads(cgmgr("group", "get", group, "--json").stdout)["processes"] == sorted(
+            pids
+        )
+        assert cgmgr("group", "kill", group).returncode == 0
 
 
 def test_what_the_terminal_sends_comes_once(group: str) -> None:

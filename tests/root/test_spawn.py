@@ -124,6 +124,14 @@ def test_a_peak_that_cannot_be_reset_is_told_all_the_same(group: Group) -> None:
         os.close(fd)
 
 
+def test_what_dies_with_the_caller_does_not_die_with_the_spawner(group: Group) -> None:
+    with start_in(group, "cat", stdin=PIPE, die_with_caller=True) as child:
+        link.shutdown()
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait() == 0
+
+
 def test_a_held_process_joins_when_it_is_released(group: Group) -> None:
     child = start(SpawnRequest(argv=["cat", "/proc/self/cgroup"], stdout=PIPE, hold=True))
     with child:
