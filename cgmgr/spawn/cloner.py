@@ -57,10 +57,11 @@ def main() -> NoReturn:
             os._exit(0)
         if message[0] == PARTING:
             os._exit(0)
+        request: Request = message[1]
         try:
-            serve(message[1], fds)
-            if message[1]["die_with_caller"] and message[1]["cgroup"]:
-                to_die.append(os.dup(fds[message[1]["cgroup"]]))
+            serve(request, fds)
+            if request["die_with_caller"] and request["cgroup"]:
+                to_die.append(os.dup(fds[request["cgroup"]]))
         finally:
             close_all(fds)
 
