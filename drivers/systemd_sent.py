@@ -8,8 +8,10 @@ goes to files, and that is the driver's business.
   a limit that it takes and holds nowhere (TasksMax where pids is on the cgroup2 side of a hybrid
   host) is not told.
 - v1's device list is not told: systemd applies one as "deny all, then allow", which takes the
-  devices from the groups below for good and breaks running processes (runc#2204).  Its absence
-  means "auto", which leaves them alone.
+  devices from the groups below for good and breaks running processes (runc#2204).  A scope is
+  made with a list of everything instead: without one the device hierarchy is not systemd's
+  business, and a daemon-reload removes empty groups of the unit there (cg_trim_v1_controllers).
+  With groups below the kernel takes no "deny all" any more, so the list stays as it is.
 - A scope has one task more than the group: the keeper.
 """
 
@@ -48,6 +50,8 @@ _ACCOUNTING: Final = {
     2: ("CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting"),
     1: ("CPUAccounting", "MemoryAccounting", "BlockIOAccounting", "TasksAccounting"),
 }
+#: every device, as DeviceAllow has it
+_EVERYTHING: Final = [("char-*", "rwm"), ("block-*", "rwm")]
 #: property -> the version of systemd that brought it
 _COLLECT_SINCE: Final = 236
 #: a scope is stopped when something in it runs out of memory, unless this says otherwise
@@ -73,7 +77,7 @@ def realized(host: Host) -> tuple[str, ...]:
     delegated, or that count (src/core/cgroup.c, unit_get_own_mask)."""
     if version_of(host) == 2:
         return ("",)
-    names = ("cpuacct", *managed(host))
+    names = ("cpuacct", "devices", *managed(host))
     return ("", "name=systemd", *{h.key for name in names if (h := host.holder(name)) is not None})
 
 
@@ -129,6 +133,8 @@ def creation(unit: Unit, host: Host, systemd: int, description: str) -> list[Pro
     if unit.kind == SLICE_KIND:
         return rows
     rows += [("Slice", "s", unit.slice), ("Delegate", "b", True)]
+    if version_of(host) == 1:
+        rows += [("DevicePolicy", "s", "strict"), ("DeviceAllow", "a(ss)", _EVERYTHING)]
     if systemd >= _COLLECT_SINCE:
         # a scope whose processes were killed is "failed", and would stay (runc#3932)
         rows.append(("CollectMode", "s", "inactive-or-failed"))
