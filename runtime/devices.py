@@ -17,7 +17,7 @@ from cgmgr.record import Record
 
 from . import mounts
 from .root import clean
-from .steps import Step, attach_closing
+from .steps import Step, attach_closing, open_device, read_only_device
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,8 +133,12 @@ def _refused(text: str, reason: str, hint: str | None = None) -> RequestError:
 
 
 class MakeDevice(Step):
-    """A device node of the container's own.  Where it could not be used (nodev) or is not to be
-    made (a volume), it is made in /dev and bound to its place."""
+    """A device node of the container's own.
+
+    Where it may not be made (without CAP_MKNOD, or by the device filter), could not be used (nodev)
+    or would be made on the host (a volume), a mount takes its place: of the host's node at the same
+    path, or else of one that is made in /dev.
+    """
 
     path: str
     kind: str
@@ -156,6 +160,8 @@ class MakeDevice(Step):
             if stage.root.is_own(parent) and not os.fstatvfs(parent).f_flag & os.ST_NODEV:
                 self._make(parent, name)
                 return
+        except PermissionError:
+            pass
         finally:
             os.close(parent)
         self._bind(stage)
@@ -167,11 +173,25 @@ class MakeDevice(Step):
         except OSError as error:
             error.filename = self.path
             raise
-        os.chown(name, self.uid, self.gid, dir_fd=folder, follow_symlinks=False)
+        if self.uid or self.gid:
+            os.chown(name, self.uid, self.gid, dir_fd=folder, follow_symlinks=False)
         os.chmod(name, self.mode, dir_fd=folder)  # what umask took
 
     def _bind(self, stage: Stage) -> None:
         target = stage.root.ensure(self.path, directory=False)
+        try:
+            number, kind = (self.major, self.minor), KINDS[self.kind]
+            device = open_device(self.path, number, kind)
+        except OSError:
+            self._bind_waiting(stage, target)
+            return
+        try:
+            tree = read_only_device(device)
+        finally:
+            os.close(device)
+        attach_closing(tree, target)
+
+    def _bind_waiting(self, stage: Stage, target: int) -> None:
         dev = stage.root.open_exact(_DEV, os.O_PATH | os.O_DIRECTORY)
         try:
             stage.root.refuse_hosts(dev, self.path)

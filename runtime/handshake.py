@@ -23,9 +23,11 @@ from cgmgr.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Final
+    from typing import Any, Final, TypeVar
 
     from .steps import Step
+
+    T = TypeVar("T", bound=Record)
 
 TERMINAL: Final = "terminal"
 CREATED: Final = "created"
@@ -45,12 +47,23 @@ class Program(Record):
 
 def encode(steps: Sequence[Step], program: Program) -> bytes:
     """Steps and program as the data of a start."""
-    plain = tuple((type(step).__name__, step.set_fields()) for step in steps)
-    return marshal.dumps((plain, program.set_fields()))
+    plain: Any = ([(type(step).__name__, _values(step)) for step in steps], _values(program))
+    return marshal.dumps(plain)
 
 
 def decode(data: bytes, kinds: dict[str, type[Step]]) -> tuple[list[Step], Program]:
     """The other side of `encode`; `kinds` are the steps there are, by name."""
     plain, program = marshal.loads(data)
-    steps = [kinds[name](**fields) for name, fields in plain]
-    return steps, Program(**program)
+    return [_record(kinds[name], values) for name, values in plain], _record(Program, program)
+
+
+def _values(record: Record) -> tuple[object, ...]:
+    return tuple([getattr(record, field) for field in record.__fields__])
+
+
+def _record(kind: type[T], values: tuple[object, ...]) -> T:
+    """As it was, so that nothing has to be checked again: each container waits for this."""
+    record = object.__new__(kind)
+    for (_, put), value in zip(kind.__setters__, values, strict=True):
+        put(record, value)
+    return record

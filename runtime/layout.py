@@ -20,10 +20,10 @@ from cgmgr.resources.document import Node
 
 from . import cgroups, mounts, overlay
 from .cgroups import HierarchyMount
+from .devices import MakeDevice
 from .overlay import MountOverlay
 from .root import NOT_ON_THE_HOST, clean
 from .steps import (
-    BindDevice,
     BindRoot,
     ChangeMount,
     MakeDirectory,
@@ -44,13 +44,16 @@ NAME: Final = "config.json"
 LAYERS: Final = "cgmgr.overlay.lowerdir"
 VOLATILE: Final = "cgmgr.overlay.volatile"
 
-DEVICES: Final = (
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
+DEVICES: Final = tuple(
+    MakeDevice(path=path, kind="c", major=major, minor=minor)
+    for path, major, minor in (
+        ("/dev/null", 1, 3),
+        ("/dev/zero", 1, 5),
+        ("/dev/full", 1, 7),
+        ("/dev/random", 1, 8),
+        ("/dev/urandom", 1, 9),
+        ("/dev/tty", 5, 0),
+    )
 )
 LINKS: Final = (
     ("/proc/self/fd", "/dev/fd"),
@@ -170,7 +173,7 @@ def _mount_points(
             (files if is_file else directories).append(path)
         mounted.append(path)
     if not _below_any("/dev/null", mounted):
-        files += [path for path, _, _ in DEVICES]
+        files += [device.path for device in DEVICES]
     asked = [place_of(device, "path") for device in config.node("linux").nodes("devices")]
     files += [path for path in asked if not _below_any(path, mounted)]
     cwd = working_directory(config.node("process"))
@@ -275,9 +278,7 @@ def devices(config: Node) -> Iterator[Step]:
     if any(_destination(m) == "/dev" and _is_bind(m) for m in config.nodes("mounts")):
         return
     asked = {place_of(device, "path") for device in config.node("linux").nodes("devices")}
-    for path, major, minor in DEVICES:
-        if path not in asked:
-            yield BindDevice(path=path, major=major, minor=minor)
+    yield from (device for device in DEVICES if device.path not in asked)
     for target, path in LINKS:
         yield MakeSymlink(target=target, path=path)
 

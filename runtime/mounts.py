@@ -57,18 +57,15 @@ class Attributes(Record):
     cleared: int = 0
     set: int = 0
 
-    def with_option(self, cleared: int, set_: int) -> Attributes:
-        """A later option overrides an earlier one on the same attribute."""
-        return Attributes(
-            cleared=(self.cleared & ~set_) | cleared, set=(self.set & ~cleared) | set_
-        )
+
+NO_ATTRIBUTES: Final = Attributes()
 
 
 class Options(Record):
     """Parsed options.  `data` are those of the file system, "key" or "key=value"."""
 
-    here: Attributes = Attributes()
-    below: Attributes = Attributes()
+    here: Attributes = NO_ATTRIBUTES
+    below: Attributes = NO_ATTRIBUTES
     propagation: int = 0
     bind: bool = False
     recursive: bool = False
@@ -76,16 +73,19 @@ class Options(Record):
 
 
 def parse(words: Iterable[str]) -> Options:
-    """Options in their order.  Raises `RequestError` for one that has no meaning in a container."""
-    here, below = Attributes(), Attributes()
+    """Options in their order, a later one overriding an earlier one on the same attribute.
+
+    Raises `RequestError` for one that has no meaning in a container.
+    """
+    here, below = (0, 0), (0, 0)
     propagation, bind, recursive = 0, False, False
     data: list[str] = []
     for word in words:
         plain = word.removeprefix("r")
         if word in ATTRIBUTES:
-            here = here.with_option(*ATTRIBUTES[word])
+            here = _with(here, ATTRIBUTES[word])
         elif word != plain and plain in ATTRIBUTES:
-            below = below.with_option(*ATTRIBUTES[plain])
+            below = _with(below, ATTRIBUTES[plain])
         elif word in PROPAGATIONS:
             propagation = PROPAGATIONS[word]
         elif word != plain and plain in PROPAGATIONS:
@@ -101,13 +101,22 @@ def parse(words: Iterable[str]) -> Options:
         elif word not in ("", "defaults"):
             data.append(word)
     return Options(
-        here=here,
-        below=below,
+        here=_attributes(here),
+        below=_attributes(below),
         propagation=propagation,
         bind=bind,
         recursive=recursive,
         data=tuple(data),
     )
+
+
+def _with(attributes: tuple[int, int], more: tuple[int, int]) -> tuple[int, int]:
+    cleared, set_ = attributes
+    return (cleared & ~more[1]) | more[0], (set_ & ~more[0]) | more[1]
+
+
+def _attributes(masks: tuple[int, int]) -> Attributes:
+    return Attributes(cleared=masks[0], set=masks[1]) if any(masks) else NO_ATTRIBUTES
 
 
 def new(fstype: str, source: str, options: Options) -> int:
@@ -139,7 +148,7 @@ def clone(dir_fd: int, path: str, *, recursive: bool) -> int:
 def set_attributes(mount_fd: int, options: Options) -> None:
     """Give a mount, detached or not, the attributes and the propagation of the options."""
     for attributes, depth in ((options.below, linux.AT_RECURSIVE), (options.here, 0)):
-        if attributes:
+        if attributes is not NO_ATTRIBUTES:
             linux.mount_setattr(
                 mount_fd,
                 "",

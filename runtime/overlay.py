@@ -157,7 +157,9 @@ def _mount(options: str, place: str) -> Root:
             errno.E2BIG, f"the layers' paths need {size} bytes of {OPTIONS_MAX}: shorten them"
         )
     linux.mount("overlay", place, "overlay", linux.MS_NODEV, options)
-    return Root(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    root = Root(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    root.own(root.fd)
+    return root
 
 
 def prepare(bundle: str, lowers: tuple[str, ...]) -> None:

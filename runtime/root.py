@@ -30,19 +30,20 @@ _MAX_LINKS: Final = 40
 class Root:
     """An open root directory.  Descriptors that methods return are the caller's to close.
 
-    What is missing is made in the mount of the directory itself and in those that were added by
-    `own`; all others may be the host's, where nothing is made.
+    What is missing is made in the mount of the directory itself and in file systems that were added
+    by `own`; all else may be the host's, where nothing is made.
     """
 
-    __slots__ = ("_own", "fd")
+    __slots__ = ("_mount", "_own", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._own: set[int] | None = None
+        self._own: set[int] = set()
+        self._mount = -1
 
-    def own(self, mount_fd: int) -> None:
-        """A mount whose file system is the container's alone."""
-        self._owned().add(_mount_id(mount_fd))
+    def own(self, fd: int) -> None:
+        """The file system is the container's alone: no mount of the host's is of the same one."""
+        self._own.add(os.fstat(fd).st_dev)
 
     def open(self, path: str, flags: int = os.O_PATH) -> int:
         """A descriptor of what is there, links followed inside the root."""
@@ -162,12 +163,11 @@ class Root:
 
     def is_own(self, fd: int) -> bool:
         """Whether what is made in that directory is not the host's."""
-        return _mount_id(fd) in self._owned()
-
-    def _owned(self) -> set[int]:
-        if self._own is None:
-            self._own = {_mount_id(self.fd)}
-        return self._own
+        if os.fstat(fd).st_dev in self._own:
+            return True
+        if self._mount < 0:
+            self._mount = _mount_id(self.fd)
+        return _mount_id(fd) == self._mount
 
     def refuse_hosts(self, parent: int, path: str) -> None:
         """Raises ENOENT, of `path`, where it would have to be made on the host."""

@@ -94,14 +94,14 @@ def read_only_device(device: int) -> int:
     return tree
 
 
-def open_device(path: str, number: tuple[int, int]) -> int:
-    """A character device of the host, by its number: whatever else is at the path is refused."""
+def open_device(path: str, number: tuple[int, int], kind: int = stat.S_IFCHR) -> int:
+    """A device of the host, by its number: whatever else is at the path is refused."""
     fd = os.open(path, _NO_LINKS)
     status = os.fstat(fd)
     found = (os.major(status.st_rdev), os.minor(status.st_rdev))
-    if not stat.S_ISCHR(status.st_mode) or found != number:
+    if stat.S_IFMT(status.st_mode) != kind or found != number:
         os.close(fd)
-        raise OSError(errno.ENODEV, f"not character device {number[0]}:{number[1]}", path)
+        raise OSError(errno.ENODEV, f"not device {number[0]}:{number[1]}", path)
     return fd
 
 
@@ -223,30 +223,6 @@ class MountBind(Step):
             directory = stat.S_ISDIR(os.fstat(tree).st_mode)
             target = stage.root.ensure(self.destination, directory=directory)
             target = honest(target, self.destination)
-        except OSError:
-            os.close(tree)
-            raise
-        attach_closing(tree, target)
-
-
-class BindDevice(Step):
-    """A character device of the host at the same path, provided it is the one it should be."""
-
-    path: str
-    major: int
-    minor: int
-
-    def describe(self) -> str:
-        return f"mount --bind {self.path} {self.path} # c {self.major}:{self.minor}"
-
-    def execute(self, stage: Stage) -> None:
-        device = open_device(self.path, (self.major, self.minor))
-        try:
-            tree = read_only_device(device)
-        finally:
-            os.close(device)
-        try:
-            target = stage.root.ensure(self.path, directory=False)
         except OSError:
             os.close(tree)
             raise

@@ -22,7 +22,7 @@ from cgmgr.resources import Resources
 from cgmgr.resources.devices import DEFAULT_RULES
 from cgmgr.resources.docker import from_docker
 from cgmgr.rundir import Rundir
-from cgmgr.runtime import capabilities
+from cgmgr.runtime import capabilities, layout
 from cgmgr.runtime.devices import Device, find_devices
 from cgmgr.runtime.volumes import parse_volume
 from cgmgr.spawn import Placement
@@ -168,6 +168,24 @@ def test_no_node_is_made_in_a_volume(lab: Lab, tmp_path: Path, ghost: Path) -> N
     assert lab.left() == []
 
 
+@pytest.mark.parametrize("way", [v1_group, v2_group], ids=["v1", "v2"])
+def test_where_no_node_may_be_made_the_hosts_are_bound(lab: Lab, way: Any) -> None:
+    """Read-only, so that nothing can be changed about the host's."""
+    rules = [rule.replace(access="rw") for rule in DEFAULT_RULES if rule.access != "m"]
+    before = [os.stat(path).st_mode for path in ("/dev/null", "/dev/full")]  # noqa: PTH116
+    script = (
+        "echo x > /dev/null && head -c 1 /dev/zero | wc -c; chmod 600 /dev/full;"
+        " grep -c ' /dev/[a-z]* .*\\bro\\b' /proc/mounts"
+    )
+    with way(lab, Resources(devices=tuple(rules))) as place:
+        said = lab.sh(script, launch={"placement": place})
+
+    assert said.out.split() == ["1", str(len(layout.DEVICES))], said.err
+    assert "Read-only" in said.err
+    assert [os.stat(path).st_mode for path in ("/dev/null", "/dev/full")] == before  # noqa: PTH116
+    assert lab.left() == []
+
+
 def test_two_things_in_one_place(lab: Lab) -> None:
     device = Device(path="/dev/shm", kind="c", major=1, minor=3)
 
@@ -185,7 +203,7 @@ def test_the_option(run_token: str, ghost: Path) -> None:
 
     ended = cgmgr("run", *words)
 
-    assert ended.stdout == f"{GHOST[0]:x}:{GHOST[1]:x} 640\n"
+    assert ended.stdout == f"{GHOST[0]:x}:{GHOST[1]:x} 640\n", ended.stderr
     assert "No such device or address" in ended.stderr
     assert left(name) == []
 
