@@ -228,6 +228,7 @@ def test_v2_where_memory_is_not_enabled(tmp_path: Path) -> None:
 def test_without_a_memory_controller_nothing_is_known(tmp_path: Path) -> None:
     class Nowhere:
         def __init__(self) -> None:
+            self.name = "/nowhere"
             self.host = Host(str(tmp_path), ())
             self.paths: dict[str, str] = {}
 

@@ -69,7 +69,8 @@ def test_at_any_moment_of_start_up_it_ends_with_130_and_silence(words: str) -> N
     calls, *awkward = undisturbed.stdout.splitlines()[-1].split()
     wrong: dict[int | str, tuple[int, str]] = {}
     moments = {1 + index * int(calls) // MOMENTS for index in range(MOMENTS)}
-    for moment in (*sorted(moments), *awkward):
+    every: list[int | str] = [*sorted(moments), *awkward]
+    for moment in every:
         ended = run(moment, words.split())
         if (ended.returncode, ended.stderr) != (130, ""):
             wrong[moment] = (ended.returncode, ended.stderr)
