@@ -28,7 +28,7 @@ ON_V2 = True
 IMPLICIT_ON_V2 = False
 
 #: only the root has the file, of whichever hierarchy holds the controller
-CAPACITY = "cat $(find /sys/fs/cgroup -maxdepth 2 -name misc.capacity)"
+SHOW_CAPACITY = "cat $(find /sys/fs/cgroup -maxdepth 2 -name misc.capacity)"
 LIMITS = "misc.max"
 CAPACITY = "misc.capacity"  # in the root only
 INHERITED = (LIMITS, CAPACITY)
@@ -49,7 +49,7 @@ def rows(resources: Resources, scene: Scene) -> list[Row]:
 def explain(error: CgmgrError, _row: Row, _read: Read) -> CgmgrError:
     """EINVAL: the host has not this resource."""
     if error.errno == errno.EINVAL:
-        return because(error, "has this host that resource?", hint=CAPACITY)
+        return because(error, "has this host that resource?", hint=SHOW_CAPACITY)
     return error
 
 
