@@ -74,17 +74,15 @@ class Systemd1:
 
         One of that name that failed is forgotten first; one that is there is `NameTaken`.
         """
-        args: tuple[Any, ...] = (unit, "fail", _variants(properties), [])
-        for again in (False, True):
-            try:
-                result = self.bus.job(
-                    "StartTransientUnit", "ssa(sv)a(sa(sv))", args, timeout_s=JOB_S
-                )
-            except DriverError as error:
-                if not again and _name_of(error) == UNIT_EXISTS and self.reset_failed(unit):
-                    continue
+        try:
+            result = self._start(unit, properties)
+        except DriverError as error:
+            if _name_of(error) != UNIT_EXISTS or not self.reset_failed(unit):
                 raise explain(error, "start unit", unit) from error
-            break
+            try:
+                result = self._start(unit, properties)
+            except DriverError as again:
+                raise explain(again, "start unit", unit) from again
         if result != "done":
             self.reset_failed(unit)
             raise DriverError(
@@ -159,6 +157,10 @@ class Systemd1:
         """A property of an object."""
         body = self.bus.call(path, PROPERTIES, "Get", "ss", (interface, name), timeout_s=CALL_S)
         return body[0][1]
+
+    def _start(self, unit: str, properties: Sequence[Property]) -> str:
+        args = (unit, "fail", _variants(properties), list[object]())
+        return self.bus.job("StartTransientUnit", "ssa(sv)a(sa(sv))", args, timeout_s=JOB_S)
 
     def _call(self, member: str, signature: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return self.bus.call(MANAGER_PATH, MANAGER, member, signature, args, timeout_s=CALL_S)
