@@ -102,7 +102,7 @@ def _become(options: UnshareOptions, after: list[Act]) -> int:
 def _fork(options: UnshareOptions, after: list[Act], files: Helper) -> int:
     """Run the program in a child, whose business a keyboard's signals are meanwhile."""
     report, theirs = os.pipe()
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _CHILDS_SIGNALS)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (*_CHILDS_SIGNALS, signal.SIGCHLD))
     parent = os.getpid()
     child = os.fork()
     if child == 0:
@@ -110,8 +110,9 @@ def _fork(options: UnshareOptions, after: list[Act], files: Helper) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         _live(options, after, parent, theirs)
     os.close(theirs)
-    before = _leave_signals(child if options.forward_signals else None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    before = {} if options.forward_signals else _ignore_signals()
+    if not options.forward_signals:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         # a pid namespace can be kept once it has a process (fs/nsfs, pidns_for_children_get)
         files.act()
@@ -122,24 +123,35 @@ def _fork(options: UnshareOptions, after: list[Act], files: Helper) -> int:
         raise
     finally:
         os.close(report)
-        _, status = os.waitpid(child, 0)
+        status = _pass_on(child) if options.forward_signals else os.waitpid(child, 0)[1]
         for number, action in before.items():
             signal.signal(number, action)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if failure:
         raise decode(failure)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
-def _leave_signals(child: int | None) -> dict[signal.Signals, Any]:
-    """Ignore the child's signals, or pass them on to it; returns what was done with them before."""
+def _ignore_signals() -> dict[signal.Signals, Any]:
+    """Leave the child's signals to it; returns what was done with them before."""
+    return {number: signal.signal(number, signal.SIG_IGN) for number in _CHILDS_SIGNALS}
 
-    def forward(number: int, _frame: object) -> None:
-        if child is not None:
+
+def _pass_on(child: int) -> int:
+    """Send the child what we are sent, until it ends; returns its wait status.
+
+    The signals are blocked and taken one by one: a handler would not run for one that comes right
+    before waitpid(2), until the child has ended.
+    """
+    while True:
+        number = signal.sigwait((*_CHILDS_SIGNALS, signal.SIGCHLD))
+        if number != signal.SIGCHLD:
             os.kill(child, number)
-
-    action = signal.SIG_IGN if child is None else forward
-    return {number: signal.signal(number, action) for number in _CHILDS_SIGNALS}
+            continue
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
 
 
 def _live(options: UnshareOptions, after: list[Act], parent: int, report: int) -> None:
