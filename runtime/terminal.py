@@ -82,25 +82,31 @@ def following(master: int, fd: int) -> Generator[None]:
         signal.signal(signal.SIGWINCH, before)
 
 
-def relay(master: int, source: int | None, sink: int, ended: int) -> None:
+def relay(
+    master: int, source: int | None, sink: int, ended: int, *, wake: int | None = None
+) -> None:
     """Copy `source` to the container's terminal and that to `sink`, until `ended` polls readable
     (the pidfd of the container's first process) and what it had written is copied.
 
     Without a `source`, and after its end, nothing is sent.  Once a `sink` is closed, what comes out
-    is dropped.
+    is dropped.  `wake` is a pipe that does not block, readable after a signal; it is emptied,
+    so that Python gets to run the handler.
     """
     os.set_blocking(master, False)
-    _Relay(master, source, sink, ended).run()
+    _Relay(master, source, sink, ended, wake).run()
 
 
 class _Relay:
     """The two directions, each with the bytes that are on their way."""
 
-    def __init__(self, master: int, source: int | None, sink: int, ended: int) -> None:
+    def __init__(
+        self, master: int, source: int | None, sink: int, ended: int, wake: int | None
+    ) -> None:
         self.master = master
         self.source = source
         self.sink: int | None = sink
         self.ended = ended
+        self.wake = wake
         self.going_in = b""
         self.coming_out = b""
         self.hung_up = False
@@ -112,6 +118,9 @@ class _Relay:
             if over and not ready:
                 return  # whatever else holds the terminal open has nothing to say
             over = over or self.ended in ready
+            if self.wake is not None and self.wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self.wake, _CHUNK)
             self._move(ready)
 
     def _poll(self, over: bool) -> dict[int, int]:
@@ -119,6 +128,8 @@ class _Relay:
         poll = select.poll()
         if not over:
             poll.register(self.ended, select.POLLIN)
+            if self.wake is not None:
+                poll.register(self.wake, select.POLLIN)
             if self.source is not None and not self.going_in:
                 poll.register(self.source, select.POLLIN)
         if self.coming_out and self.sink is not None:

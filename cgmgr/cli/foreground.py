@@ -11,7 +11,9 @@ as it would have killed the process outside.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 
 TYPE_CHECKING = False
@@ -64,6 +66,10 @@ class Foreground:
     `pending`: the first signal that came before that.  `killed_by`: a signal that process 1 had no
     handler for, so that it was killed instead.  `timeout_s` kills the child so long after it was
     begun to be followed; `timed_out` says that it did.
+
+    Whoever waits meanwhile also waits for `wake`, which is readable after a signal: Python runs a
+    handler only between two instructions of its own, so one for a signal that comes right before
+    the wait would else run after it (signal.set_wakeup_fd).
     """
 
     def __init__(self, timeout_s: float | None = None) -> None:
@@ -77,8 +83,11 @@ class Foreground:
         self._is_beside = False
         self._over = False
         self._before: dict[int, Any] = {}
+        self.wake = self._waker = self._waker_before = -1
 
     def __enter__(self) -> Self:
+        self.wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._waker_before = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         for number in FORWARDED:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._take)
@@ -88,6 +97,18 @@ class Foreground:
         self._disarm()
         for number, action in self._before.items():
             signal.signal(number, action)
+        signal.set_wakeup_fd(self._waker_before)
+        os.close(self.wake)
+        os.close(self._waker)
+
+    def wait(self, pidfd: int) -> None:
+        """Return once a process has ended; signals are taken meanwhile."""
+        poll = select.poll()
+        for fd in (pidfd, self.wake):
+            poll.register(fd, select.POLLIN)
+        while pidfd not in (ready := dict(poll.poll())):
+            if self.wake in ready:
+                drain(self.wake)
 
     def follow(
         self,
@@ -158,6 +179,13 @@ class Foreground:
             self._kill()
         else:
             child.send_signal(signal.SIGKILL)
+
+
+def drain(wake: int) -> None:
+    """Empty the pipe that says that signals came."""
+    with contextlib.suppress(BlockingIOError):
+        while os.read(wake, 512):
+            pass
 
 
 def in_foreground() -> bool:

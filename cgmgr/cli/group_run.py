@@ -160,6 +160,7 @@ def _run(group: Group, argv: list[str], foreground: Foreground, temp: bool) -> R
         return None
     with started as process:
         foreground.follow(process, beside=True, kill=group.kill)
+        foreground.wait(process.pidfd)
         ended = process.wait_ended()
         run = process.run(ended).replace(
             timed_out=foreground.timed_out, timeout_s=foreground.timeout_s

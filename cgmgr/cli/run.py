@@ -146,6 +146,7 @@ def _within(
             if foreground.pending is not None:
                 return None
             begun = _start(container, group, given, foreground)
+            foreground.wait(container.process.pidfd)
             ended = container.process.wait_ended()
             wall_usec = int((time.monotonic() - begun) * 1_000_000)
             run = Run(
@@ -190,7 +191,7 @@ def _start(container: Container, group: Group, given: Given, foreground: Foregro
         container.start()
         begun = time.monotonic()
         foreground.follow(container.process, first=first, kill=group.kill)
-        terminal.relay(master, source, 1, container.process.pidfd)
+        terminal.relay(master, source, 1, container.process.pidfd, wake=foreground.wake)
     return begun
 
 

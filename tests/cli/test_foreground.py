@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+from typing import ClassVar
 
 import pytest
 
@@ -31,3 +33,27 @@ def test_a_start_that_takes_too_long_is_a_timeout() -> None:
     foreground = Foreground(0.5)
     foreground.timed_out = True
     assert foreground.status(None) == TIMED_OUT
+
+
+def test_waiting_takes_signals_until_the_end() -> None:
+    class Child:
+        pid = os.getpid()
+        sent: ClassVar[list[int]] = []
+
+        def send_signal(self, number: int) -> None:
+            self.sent.append(number)
+            os.close(theirs)  # its end
+
+    ours, theirs = os.pipe()
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    with Foreground() as foreground:
+        foreground.follow(Child(), kill=None)
+        timer = threading.Timer(0, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        foreground.wait(ours)
+        timer.join()
+    os.close(ours)
+
+    assert Child.sent == [signal.SIGUSR1]
+    assert signal.set_wakeup_fd(before) == before, "as it was"
