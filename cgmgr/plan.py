@@ -24,10 +24,14 @@ from cgmgr.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, Self
+    from typing import Any, Final, Self
 
     from cgmgr.controllers.base import Row
     from cgmgr.host import Host
+
+
+#: the text of a `Was` that only the driver can bring back
+BY_DRIVER: Final = "by the driver"
 
 
 class Target(Record):
@@ -58,7 +62,8 @@ class Drift(Record):
 class Was(Record):
     """What a file held before it was changed, for whoever clears up after a killed process: the
     text that brings it back, by the hierarchy's key, the group's path there and the file.  A device
-    filter has no file, "": what it was is known from what was asked for."""
+    filter has no file, "": what it was is known from what was asked for.  Nor has what a driver
+    tells somebody else, whose text is `BY_DRIVER`: it is told again what the files held."""
 
     key: str
     path: str

@@ -14,7 +14,15 @@ import time
 
 from cgmgr import members
 from cgmgr.driver import Request
-from cgmgr.errors import CgmgrError, GroupBusy, GroupGone, KernelError, NoSuchGroup
+from cgmgr.errors import (
+    CgmgrError,
+    GroupBusy,
+    GroupGone,
+    KernelError,
+    NoSuchGroup,
+    RequestError,
+)
+from cgmgr.plan import BY_DRIVER
 from cgmgr.resources import DeviceRule, Resources
 from cgmgr.rundir import GroupRecord
 from cgmgr.statedir import FULL
@@ -190,7 +198,9 @@ def _there(group: Group) -> list[Directory]:
 def _put_back(group: Group, note: GroupRecord, was: Was) -> str:
     """Why one value could not be put back; "" where it was, or there is nothing to put it in."""
     try:
-        if not was.file:
+        if was.text == BY_DRIVER:
+            _apply(group, _held_before(group, note))
+        elif not was.file:
             _put_filter_back(group, recorded(note).devices)
         else:
             with group.host.tree(group.host.by_key(was.key)).open(was.path) as directory:
@@ -203,7 +213,25 @@ def _put_back(group: Group, note: GroupRecord, was: Was) -> str:
 
 
 def _put_filter_back(group: Group, rules: tuple[DeviceRule, ...] | None) -> None:
-    asked = Resources(devices=EVERY_DEVICE if rules is None else rules)
+    _apply(group, Resources(devices=EVERY_DEVICE if rules is None else rules))
+
+
+def _held_before(group: Group, note: GroupRecord) -> Resources:
+    """The settings that a change was to change, as the group's files held them."""
+    from cgmgr.resources.files import from_files
+
+    texts: dict[str, dict[str, str]] = {}
+    for was in note.before or ():
+        if was.file:
+            texts.setdefault(was.key, {})[was.file] = was.text
+    held = Resources()
+    for key, files in texts.items():
+        with contextlib.suppress(RequestError):  # a file that has a format of its own for writing
+            held = held.merge(from_files(group.host.by_key(key).version, files))
+    return held
+
+
+def _apply(group: Group, asked: Resources) -> None:
     request = Request(group=group.name, resources=asked)
     with group.machine() as machine:
         group.driver.update(request, group.driver.observe(request)).execute(machine)

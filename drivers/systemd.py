@@ -94,6 +94,8 @@ class Systemd:
             return self._files.observe(request)
         here = tuple(self._files.paths(unit.path))
         ours = self._ours(unit, new=not here)
+        if request.removal and not ours and unit.kind == units.SCOPE_KIND:
+            ours = self._half_made(unit)
         place = kernfs.join(unit.path, PAYLOAD) if ours else unit.path
         inner = self._files.observe(request.replace(group=place))
         keeper = None
@@ -137,6 +139,13 @@ class Systemd:
             return False
         leaves = (kernfs.join(unit.path, leaf) for leaf in (PAYLOAD, KEEPER))
         return new or any(self._files.paths(leaf) for leaf in leaves)
+
+    def _half_made(self, unit: units.Unit) -> bool:
+        """Whether a scope without leaves is what is left of one that we were making: systemd has
+        it no more, or by our name for it."""
+        if self.systemd.state(unit.name) in ("inactive", "failed"):
+            return True
+        return self.systemd.description(unit.name) == sent.description(unit)
 
     # -- saying
 
@@ -253,11 +262,10 @@ class Systemd:
     def _start(self, request: Request, observed: Seen) -> Step:
         unit, version = observed.unit, observed.version
         limits = sent.limits(request.resources, self.host, unit, version, new=True)
-        description = f"cgmgr group {units.shown(observed.group)}"
         return StartUnit(
             systemd=self.systemd,
             unit=unit,
-            properties=(*sent.creation(unit, self.host, version, description), *limits),
+            properties=(*sent.creation(unit, self.host, version), *limits),
             said=tuple(spelled(limits)),
         )
 

@@ -8,7 +8,18 @@ Source: org.freedesktop.systemd1(5).
 
 from __future__ import annotations
 
-from cgmgr.errors import CgmgrError, DriverError, NameTaken, NoSuchGroup, NotDelegated, RequestError
+import contextlib
+import time
+
+from cgmgr.errors import (
+    CgmgrError,
+    DeadlineExceeded,
+    DriverError,
+    NameTaken,
+    NoSuchGroup,
+    NotDelegated,
+    RequestError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +49,18 @@ _MALFORMED: Final = (
     "org.freedesktop.DBus.Error.InvalidSignature",
     READ_ONLY,
 )
+INTROSPECTABLE: Final = "org.freedesktop.DBus.Introspectable"
+UNIT: Final = "org.freedesktop.systemd1.Unit"
 JOB_S: Final = 30.0
 CALL_S: Final = 10.0
+#: how long a unit whose job got lost is looked at, until it is there or not
+LOOK_S: Final = 5.0
+LOOK_PAUSE_S: Final = 0.05
+#: a unit of each kind that every systemd has, to learn the kind's properties from
+_EXAMPLES: Final = {"scope": "init.scope", "slice": "-.slice"}
+#: values of ActiveState that do not last (org.freedesktop.systemd1(5))
+_PASSING: Final = ("activating", "deactivating", "reloading")
+_GONE: Final = ("inactive", "failed")
 
 
 class Systemd1:
@@ -49,6 +70,7 @@ class Systemd1:
         self._connect = connect
         self._bus: Bus | None = None
         self._version: int | None = None
+        self._signatures: dict[str, dict[str, str]] = {}
 
     @property
     def bus(self) -> Bus:
@@ -72,7 +94,8 @@ class Systemd1:
     def start(self, unit: str, properties: Sequence[Property]) -> None:
         """Start a transient unit, and return once it is there.
 
-        One of that name that failed is forgotten first; one that is there is `NameTaken`.
+        One of that name that failed is forgotten first; one that is there is `NameTaken`.  Where
+        the answer got lost, the unit itself says whether it is there.
         """
         try:
             result = self._start(unit, properties)
@@ -84,7 +107,8 @@ class Systemd1:
             except DriverError as again:
                 raise explain(again, "start unit", unit) from again
         if result != "done":
-            self.reset_failed(unit)
+            with contextlib.suppress(CgmgrError):
+                self.reset_failed(unit)
             raise DriverError(
                 f"start unit {unit}: systemd's job ended with {result!r}",
                 operation="start unit",
@@ -96,7 +120,7 @@ class Systemd1:
     def stop(self, unit: str) -> None:
         """Stop a unit and forget it; no error where it is gone."""
         try:
-            result = self.bus.job("StopUnit", "ss", (unit, "replace"), timeout_s=JOB_S)
+            result = self._job(unit, _GONE, "StopUnit", "ss", (unit, "replace"))
         except DriverError as error:
             if _name_of(error) == NO_SUCH_UNIT:
                 return
@@ -114,7 +138,7 @@ class Systemd1:
     def stop_unused(self, unit: str) -> bool:
         """Stop a unit unless something is about to start within it; whether it is gone."""
         try:
-            return self.bus.job("StopUnit", "ss", (unit, "fail"), timeout_s=JOB_S) == "done"
+            return self._job(unit, _GONE, "StopUnit", "ss", (unit, "fail")) == "done"
         except DriverError as error:
             return _name_of(error) == NO_SUCH_UNIT
 
@@ -143,15 +167,37 @@ class Systemd1:
             raise explain(error, "reset unit", unit) from error
         return True
 
-    def known(self, unit: str) -> bool:
-        """Whether systemd has the unit in memory."""
-        try:
-            self._call("GetUnit", "s", (unit,))
-        except DriverError as error:
-            if _name_of(error) == NO_SUCH_UNIT:
-                return False
-            raise
-        return True
+    def state(self, unit: str) -> str:
+        """ActiveState of a unit; "inactive" of one that there is not."""
+        return str(self.get(unit_path(unit), UNIT, "ActiveState"))
+
+    def description(self, unit: str) -> str:
+        """What a unit is called; its name where nobody called it anything."""
+        return str(self.get(unit_path(unit), UNIT, "Description"))
+
+    def signatures(self, kind: str) -> dict[str, str]:
+        """The properties of a kind of units, "scope" or "slice", and their types; asked once."""
+        known = self._signatures.get(kind)
+        if known is None:
+            from .systemd_any import signatures
+
+            path = unit_path(_EXAMPLES[kind])
+            body = self.bus.call(path, INTROSPECTABLE, "Introspect", timeout_s=CALL_S)
+            known = self._signatures[kind] = signatures(str(body[0]))
+        return known
+
+    def values(self, unit: str, kind: str, names: Iterable[str]) -> list[Property]:
+        """What a unit's properties are now."""
+        known, path = self.signatures(kind), unit_path(unit)
+        interface = f"org.freedesktop.systemd1.{kind.capitalize()}"
+        found: list[Property] = []
+        for name in names:
+            # a property is the kind's, or one that all units have
+            for where in (interface, UNIT):
+                with contextlib.suppress(DriverError):
+                    found.append((name, known[name], self.get(path, where, name)))
+                    break
+        return found
 
     def get(self, path: str, interface: str, name: str) -> Any:
         """A property of an object."""
@@ -160,7 +206,33 @@ class Systemd1:
 
     def _start(self, unit: str, properties: Sequence[Property]) -> str:
         args = (unit, "fail", _variants(properties), list[object]())
-        return self.bus.job("StartTransientUnit", "ssa(sv)a(sa(sv))", args, timeout_s=JOB_S)
+        return self._job(unit, ("active",), "StartTransientUnit", "ssa(sv)a(sa(sv))", args)
+
+    def _job(
+        self, unit: str, wanted: tuple[str, ...], member: str, signature: str, args: tuple[Any, ...]
+    ) -> str:
+        """How a job ended.  Where the end was not told, the bus having gone away or systemd being
+        late, the job is "done" if the unit is as it was to be, and the failure stands otherwise."""
+        from .bus import JobLost
+
+        try:
+            return self.bus.job(member, signature, args, timeout_s=JOB_S)
+        except (JobLost, DeadlineExceeded) as error:
+            try:
+                state = self._settled(unit)
+            except (DriverError, DeadlineExceeded) as silent:
+                error.add_note(f"whether {unit} is there is not known: {silent}")
+                raise error from silent
+            if state in wanted:
+                return "done"
+            raise
+
+    def _settled(self, unit: str) -> str:
+        """ActiveState, once it is one that lasts."""
+        deadline = time.monotonic() + LOOK_S
+        while (state := self.state(unit)) in _PASSING and time.monotonic() < deadline:
+            time.sleep(LOOK_PAUSE_S)
+        return state
 
     def _call(self, member: str, signature: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return self.bus.call(MANAGER_PATH, MANAGER, member, signature, args, timeout_s=CALL_S)

@@ -28,7 +28,7 @@ from cgmgr.resources.systemd import from_properties, properties
 from cgmgr.resources.systemd_write import without_raw
 from cgmgr.units import MAX
 
-from .units import SCOPE_KIND, SLICE_KIND
+from .units import SCOPE_KIND, SLICE_KIND, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,9 +126,14 @@ def held(sent: list[Property]) -> Resources:
     return from_properties((name, value) for name, _, value in sent)
 
 
-def creation(unit: Unit, host: Host, systemd: int, description: str) -> list[Property]:
+def description(unit: Unit) -> str:
+    """By what systemctl shows a unit of ours, and we know it again."""
+    return f"cgmgr group {shown(unit.path)}"
+
+
+def creation(unit: Unit, host: Host, systemd: int) -> list[Property]:
     """The properties of a new unit that limit nothing."""
-    rows: list[Property] = [("Description", "s", description)]
+    rows: list[Property] = [("Description", "s", description(unit))]
     rows += [(name, "b", True) for name in _ACCOUNTING[version_of(host)]]
     if unit.kind == SLICE_KIND:
         return rows

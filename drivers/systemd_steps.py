@@ -14,8 +14,16 @@ import os
 import time
 
 from cgmgr import kernfs, members, spawn
-from cgmgr.errors import CgmgrError, DriverError, GroupBusy, GroupGone, HostError, NoSuchGroup
-from cgmgr.plan import Step, Target, Write
+from cgmgr.errors import (
+    CgmgrError,
+    DeadlineExceeded,
+    DriverError,
+    GroupBusy,
+    GroupGone,
+    HostError,
+    NoSuchGroup,
+)
+from cgmgr.plan import BY_DRIVER, Step, Target, Was, Write
 
 from .units import SCOPE_KIND
 
@@ -60,7 +68,11 @@ class StartUnit(Step):
 
     def execute(self, machine: Machine) -> None:
         if self.unit.kind != SCOPE_KIND:
-            self.systemd.start(self.unit.name, self.properties)
+            try:
+                self.systemd.start(self.unit.name, self.properties)
+            except DeadlineExceeded:
+                self._give_up()
+                raise
             return
         keeper = _held_process()
         try:
@@ -178,6 +190,9 @@ class SetProperties(Step):
         del machine
         if self.previous:
             self.systemd.set_properties(self.unit.name, self.previous)
+
+    def before(self, _machine: Machine) -> Iterator[Was]:
+        yield Was(key="", path=self.unit.path, text=BY_DRIVER)
 
     def drift(self, machine: Machine) -> Iterator[Drift]:
         for check in self.checks:
