@@ -223,15 +223,12 @@ def test_interrupted_before_it_is_known(
     monkeypatch: pytest.MonkeyPatch, no_more_children: None
 ) -> None:
     """^C between the request and the answer leaves no process."""
-    real = process.readable
-    calls = iter([True])
 
-    def interrupted(fd: int, timeout: float | None, *, only_end: bool = False) -> bool:
-        if next(calls, False):
-            raise KeyboardInterrupt
-        return real(fd, timeout, only_end=only_end)
+    def interrupted(_birth: birth.Birth, _until: str) -> bool:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(birth, "readable", interrupted)
+    monkeypatch.setattr(birth.Birth, "_hear", interrupted)
     with pytest.raises(KeyboardInterrupt):
         start(SpawnRequest(argv=["sleep", "1000"]))
 
