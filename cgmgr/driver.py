@@ -81,6 +81,9 @@ class Request(Record):
 
     `removal` asks for a look at what a removal depends on, and no more; `only_empty` for a removal
     that gives up where a group is below.
+
+    `properties` are what only a unit of systemd's has, "RuntimeMaxSec=1h"; a driver without units
+    refuses them.
     """
 
     group: str
@@ -91,6 +94,7 @@ class Request(Record):
     pid: int | None = None
     removal: bool = False
     only_empty: bool = False
+    properties: tuple[str, ...] = ()
 
 
 class Ancestor(Record):

@@ -141,11 +141,17 @@ class Group:
     # -- what it may use
 
     def update(
-        self, resources: Resources | None = None, *, best_effort: bool = False, **words: Any
+        self,
+        resources: Resources | None = None,
+        *,
+        best_effort: bool = False,
+        properties: Sequence[str] = (),
+        **words: Any,
     ) -> Report:
         """Change settings live: all of them, or none (then the old values are back).
 
-        Takes `Resources` or words (`memory="64M", cpus=0.5`).  Raises `RequestError`,
+        Takes `Resources` or words (`memory="64M", cpus=0.5`), and `properties` of a systemd unit
+        beside them ("RuntimeMaxSec=1h"), which are not remembered.  Raises `RequestError`,
         `LimitBelowUsage`, `HostError`, `KernelError`; with `best_effort` what this host cannot hold
         is in the report's `refused` instead.  Killed in the middle, the old values are back with
         the next change, or with `Manager.gc`.
@@ -153,7 +159,7 @@ class Group:
         asked = asked_for(resources, words)
         with self._lock():
             lost = unfinished.settle(self)
-            machine, plan = self._compile(asked, best_effort)
+            machine, plan = self._compile(asked, best_effort, properties)
             with machine:
                 self.resources = unfinished.change(self, plan, machine, asked)
         return Report(
@@ -163,11 +169,16 @@ class Group:
         )
 
     def plan(
-        self, resources: Resources | None = None, *, best_effort: bool = False, **words: Any
+        self,
+        resources: Resources | None = None,
+        *,
+        best_effort: bool = False,
+        properties: Sequence[str] = (),
+        **words: Any,
     ) -> list[str]:
         """The lines of what `update` would do.  Changes nothing.  Raises what it would, as far as
         it can be foreseen."""
-        request = self._request(asked_for(resources, words), best_effort)
+        request = self._request(asked_for(resources, words), best_effort, properties)
         rights.demand(self.host)
         observed = self.driver.observe(request)
         return foretold(self.driver.update(request, observed), observed, self.machine())
@@ -306,15 +317,24 @@ class Group:
 
     # -- inside
 
-    def _compile(self, asked: Resources, best_effort: bool = False) -> tuple[Machine, Plan]:
-        request = self._request(asked, best_effort)
+    def _compile(
+        self, asked: Resources, best_effort: bool = False, properties: Sequence[str] = ()
+    ) -> tuple[Machine, Plan]:
+        request = self._request(asked, best_effort, properties)
         machine = self.machine()
         observed = self.driver.observe(request)
         machine.refused += observed.skipped
         return machine, self.driver.update(request, observed)
 
-    def _request(self, asked: Resources, best_effort: bool) -> Request:
-        return Request(group=self.name, resources=asked, best_effort=best_effort)
+    def _request(
+        self, asked: Resources, best_effort: bool, properties: Sequence[str] = ()
+    ) -> Request:
+        return Request(
+            group=self.name,
+            resources=asked,
+            best_effort=best_effort,
+            properties=tuple(properties),
+        )
 
     def machine(self) -> Machine:
         """Where plans for this group are executed."""

@@ -76,6 +76,7 @@ class Manager:
         ephemeral: bool = False,
         threaded: bool = False,
         best_effort: bool = False,
+        properties: Sequence[str] = (),
         **words: Any,
     ) -> Group:
         """Make a group with settings, given as `Resources` or as words (`memory="512M"`).
@@ -83,14 +84,15 @@ class Manager:
         They lie on top of the `policy`, which also says below which group it is, and which
         controllers it has; its driver is the caller's to choose.  `ephemeral` groups belong to this
         process: `gc` removes them once it is dead.  `best_effort` reports what this host cannot
-        hold, alone or beside the rest, in the group's `report`, instead of refusing.  Raises
+        hold, alone or beside the rest, in the group's `report`, instead of refusing.  `properties`
+        are what systemd's unit is to have beside resources ("RuntimeMaxSec=1h").  Raises
         `NameTaken`, `RequestError`, `HostError`, `KernelError`; nothing is left then.
         """
         asked = asked_for(_below(policy, resources), words)
         request = self._request(name, asked, policy).replace(
-            threaded=threaded, best_effort=best_effort
+            threaded=threaded, best_effort=best_effort, properties=tuple(properties)
         )
-        rights.demand(self.host)
+        rights.demand(self.driver.host)
         record = self._record(request, ephemeral)
         for attempt in range(CREATE_TRIES):
             try:
@@ -155,6 +157,7 @@ class Manager:
         policy: Policy | None = None,
         threaded: bool = False,
         best_effort: bool = False,
+        properties: Sequence[str] = (),
         **words: Any,
     ) -> list[str]:
         """The lines of what `create` would do.  Changes nothing.
@@ -164,9 +167,9 @@ class Manager:
         """
         asked = asked_for(_below(policy, resources), words)
         request = self._request(name, asked, policy).replace(
-            threaded=threaded, best_effort=best_effort
+            threaded=threaded, best_effort=best_effort, properties=tuple(properties)
         )
-        rights.demand(self.host)
+        rights.demand(self.driver.host)
         observed = self.driver.observe(request)
         plan = self.driver.create(request, observed)
         return foretold(plan, observed, Machine(self.driver.host))
@@ -244,7 +247,7 @@ class Manager:
         names.check_no_path(group, self._mountpoints)
         counted = policy.controllers if policy is not None else None
         for controller in counted or ():
-            self.host.need(controller)
+            self.driver.host.need(controller)
         enable = ACCOUNTING if counted is None else counted
         return Request(group=group, resources=resources, enable=enable)
 

@@ -6,6 +6,7 @@ Law: the policy of `bus` and nothing else: no socket call, no D-Bus library, no 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 
@@ -106,6 +107,10 @@ class PooledBus:
             path=MANAGER_PATH, interface=MANAGER, member=member, signature=signature, args=args
         )
         return self._talk(call, timeout_s, _job, JobLost)
+
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if hasattr(self, "_idle") and not ending():  # at the very end modules are empty
+            self.close()
 
     def close(self) -> None:
         self._closed = True

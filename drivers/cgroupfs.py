@@ -22,6 +22,7 @@ from cgmgr.errors import (
     HostError,
     NameTaken,
     NoSuchGroup,
+    RequestError,
 )
 from cgmgr.plan import Enable, EnsureParent, MakeGroup, Plan, Step, Target, Write
 from cgmgr.resources import Resources
@@ -67,6 +68,7 @@ class Cgroupfs:
     # -- saying
 
     def create(self, request: Request, observed: Observed) -> Plan:
+        _refuse_properties(request)
         if observed.here:
             where = ", ".join(key or "cgroup2" for key in observed.here)
             raise NameTaken(
@@ -88,6 +90,7 @@ class Cgroupfs:
         return Plan(steps=tuple(steps)) + self.settings(request, observed)
 
     def update(self, request: Request, observed: Observed) -> Plan:
+        _refuse_properties(request)
         if not observed.here:
             raise _missing_group(observed.group)
         steps: list[Step] = []
@@ -238,6 +241,18 @@ def _step(target: Target, row: Row, scene: Scene, request: Request) -> Step:
         irreversible=row.irreversible,
         optional=request.best_effort,
     )
+
+
+def _refuse_properties(request: Request) -> None:
+    if request.properties:
+        name = request.properties[0].partition("=")[0]
+        raise RequestError(
+            f"group {request.group} is no unit of systemd, and cannot have its property {name}",
+            operation="set property",
+            path=request.group,
+            value=request.properties[0],
+            hint="--driver systemd, where systemd is process 1",
+        )
 
 
 def _missing_group(group: str) -> NoSuchGroup:

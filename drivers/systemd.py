@@ -21,14 +21,15 @@ import os
 from cgmgr import kernfs
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.controllers.base import Scene
-from cgmgr.driver import Observed, Request
-from cgmgr.errors import HostError, NameTaken, NoSuchGroup, NotDelegated, RequestError
+from cgmgr.driver import Observed, Request, usual
+from cgmgr.errors import DriverError, HostError, NameTaken, NoSuchGroup, NotDelegated, RequestError
 from cgmgr.host import UNIFIED
 from cgmgr.plan import Enable, MakeGroup, Plan, Target, Write
 from cgmgr.resources.systemd_text import spelled
 
 from . import systemd_sent as sent
 from . import units
+from .bus import transport
 from .cgroupfs import Cgroupfs
 from .look import switched
 from .steps import RemoveGroup
@@ -69,6 +70,9 @@ class Seen(Observed):
     inner: Observed
     keeper: Observed | None = None
     version: int = 0
+    properties: tuple[Property, ...] = ()
+    """what is asked of the unit beside its resources, and in `previous` what that is now"""
+    previous: tuple[Property, ...] = ()
 
 
 class Systemd:
@@ -77,11 +81,23 @@ class Systemd:
     name = "systemd"
 
     def __init__(self, host: Host, systemd: Systemd1 | None = None) -> None:
+        if systemd is None and usual(host) != self.name:
+            raise DriverError(
+                f"systemd does not run this machine: process 1 is {host.pid1 or 'another'}",
+                operation="load driver",
+                value=self.name,
+                hint="--driver cgroupfs",
+            )
         user = os.geteuid() != 0
         self.parent = kernfs.join("/", units.SLICE)
         self.systemd = systemd if systemd is not None else Systemd1(_connector(host, user))
         self.host = _of_user(host, self.systemd) if user else host
         self._files = Cgroupfs(self.host)
+
+    def about(self) -> str:
+        """What the doctor says of it.  Raises where systemd does not answer."""
+        whose = "the system's" if self.host.v2 is None or self.host.v2.base == "/" else "the user's"
+        return f"{whose} systemd {self.systemd.version}, by {transport()}"
 
     def full_name(self, said: str) -> str:
         return units.full_name(said)
@@ -106,6 +122,7 @@ class Systemd:
             key: tuple(name for name in names if name != unit.path)
             for key, names in inner.missing.items()
         }
+        properties = self._properties(request, unit)
         return Seen(
             group=unit.path,
             here=here,
@@ -118,7 +135,22 @@ class Systemd:
             inner=inner,
             keeper=keeper,
             version=0 if request.removal else self.systemd.version,
+            properties=properties,
+            previous=self._values(unit, properties) if here else (),
         )
+
+    def _properties(self, request: Request, unit: units.Unit) -> tuple[Property, ...]:
+        """What is asked beside resources, of the types that this systemd has."""
+        if not request.properties:
+            return ()
+        from .systemd_any import property_of
+
+        known, version = self.systemd.signatures(unit.name), self.systemd.version
+        return tuple(property_of(text, known, version) for text in request.properties)
+
+    def _values(self, unit: units.Unit, properties: tuple[Property, ...]) -> tuple[Property, ...]:
+        names = [name for name, _, _ in properties]
+        return tuple(self.systemd.values(unit.name, names)) if names else ()
 
     def paths(self, group: str) -> dict[str, str]:
         found = self._files.paths(group)
@@ -265,14 +297,14 @@ class Systemd:
         return StartUnit(
             systemd=self.systemd,
             unit=unit,
-            properties=(*sent.creation(unit, self.host, version), *limits),
-            said=tuple(spelled(limits)),
+            properties=(*sent.creation(unit, self.host, version), *observed.properties, *limits),
+            said=(*request.properties, *spelled(limits)),
         )
 
     def _telling(self, request: Request, observed: Seen) -> Iterator[Step]:
         unit, version = observed.unit, observed.version
         limits = sent.limits(request.resources, self.host, unit, version, new=False)
-        if not limits:
+        if not limits and not observed.properties:
             return
         was = sent.present(observed.inner, self.host)
         previous = sent.limits(was, self.host, unit, version, new=False)
@@ -280,9 +312,9 @@ class Systemd:
         yield SetProperties(
             systemd=self.systemd,
             unit=unit,
-            properties=tuple(limits),
-            previous=tuple(row for row in previous if row[0] in names),
-            said=tuple(spelled(limits)),
+            properties=(*observed.properties, *limits),
+            previous=(*observed.previous, *(row for row in previous if row[0] in names)),
+            said=(*request.properties, *spelled(limits)),
             checks=tuple(self._checks(unit, limits)),
         )
 

@@ -175,21 +175,22 @@ class Systemd1:
         """What a unit is called; its name where nobody called it anything."""
         return str(self.get(unit_path(unit), UNIT, "Description"))
 
-    def signatures(self, kind: str) -> dict[str, str]:
-        """The properties of a kind of units, "scope" or "slice", and their types; asked once."""
+    def signatures(self, unit: str) -> dict[str, str]:
+        """The properties of units of that kind, and their types; asked once a kind."""
+        kind = unit.rpartition(".")[2]
         known = self._signatures.get(kind)
         if known is None:
             from .systemd_any import signatures
 
-            path = unit_path(_EXAMPLES[kind])
+            path = unit_path(_EXAMPLES.get(kind, unit))
             body = self.bus.call(path, INTROSPECTABLE, "Introspect", timeout_s=CALL_S)
             known = self._signatures[kind] = signatures(str(body[0]))
         return known
 
-    def values(self, unit: str, kind: str, names: Iterable[str]) -> list[Property]:
-        """What a unit's properties are now."""
-        known, path = self.signatures(kind), unit_path(unit)
-        interface = f"org.freedesktop.systemd1.{kind.capitalize()}"
+    def values(self, unit: str, names: Iterable[str]) -> list[Property]:
+        """What a unit's properties are now; left out is what it does not tell."""
+        known, path = self.signatures(unit), unit_path(unit)
+        interface = f"org.freedesktop.systemd1.{unit.rpartition('.')[2].capitalize()}"
         found: list[Property] = []
         for name in names:
             # a property is the kind's, or one that all units have

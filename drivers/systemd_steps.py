@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import time
 
 from cgmgr import kernfs, members, spawn
@@ -239,6 +240,9 @@ class StopUnit(Step):
         for target in self.keepers:
             with contextlib.suppress(GroupGone), machine.open(target) as group:
                 members.kill_all([group], deadline)
+        spawned = sys.modules.get("cgmgr.spawn.process")
+        if spawned is not None:  # the keeper may be a child of ours, and nobody else reaps it
+            spawned.reap_orphans()
         self.systemd.stop(self.unit.name)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import BestEffort, Driver, DryRun, Name, Policy, Words
+from .options import BestEffort, Driver, DryRun, Name, Policy, Property, Words
 
 
 def create(
@@ -16,6 +16,7 @@ def create(
         bool, typer.Option("--threaded", help="Make it a threaded group (cgroup2).")
     ] = False,
     policy: Policy = None,
+    properties: Property = None,
     best_effort: BestEffort = False,
     driver: Driver = "auto",
     dry_run: DryRun = False,
@@ -28,9 +29,10 @@ def create(
     from . import groups, settings
 
     below = settings.policy(policy)
-    asked = settings.resources(words or [], below)
+    asked, rest = settings.parted(settings.resources(words or [], below), properties)
     manager = groups.manager(settings.driver(driver, below))
     how: dict[str, Any] = {"policy": below, "threaded": threaded, "best_effort": best_effort}
+    how["properties"] = rest
     if dry_run or manager.driver.name == "dryrun":
         lines = manager.plan(name, asked, **how)
         print("\n".join(lines))

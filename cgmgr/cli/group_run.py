@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .failing import UsageError
-from .options import BestEffort, DryRun, Policy
+from .options import BestEffort, DryRun, Policy, Property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def run(
         ),
     ] = None,
     policy: Policy = None,
+    properties: Property = None,
     best_effort: BestEffort = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -70,10 +71,10 @@ def run(
 
     name, words, argv = split(list(rest or []), temp)
     below = settings.policy(policy)
-    asked = settings.resources(words, below)
+    asked, more = settings.parted(settings.resources(words, below), properties)
     form = results.form(result)
     limit = settings.seconds(timeout) if timeout else None
-    how: dict[str, Any] = {"best_effort": best_effort}
+    how: dict[str, Any] = {"best_effort": best_effort, "properties": more}
     driver = "auto"
     if name is None:
         how["policy"], driver = below, settings.driver(driver, below)
@@ -136,7 +137,7 @@ def _group(
         return
     group = groups.find(manager, name)
     try:
-        if asked:
+        if asked or how["properties"]:
             groups.tell(group.update(asked, **how))
         yield group
     finally:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .failing import UsageError
-from .options import BestEffort, DryRun, Name, Policy
+from .options import BestEffort, DryRun, Name, Policy, Property
 
 Settings = Annotated[
     list[str] | None,
@@ -21,18 +21,20 @@ def set_(
     name: Name,
     words: Settings = None,
     policy: Policy = None,
+    properties: Property = None,
     best_effort: BestEffort = False,
     dry_run: DryRun = False,
 ) -> None:
     """Change settings of a group while it runs: all of them, or none."""
     from . import groups, settings
 
-    if not words and policy is None:
+    if not words and policy is None and not properties:
         raise UsageError("nothing to set", hint=f"cgmgr group set {name} memory=64M")
-    asked = settings.resources(words or [], settings.policy(policy))
+    below = settings.policy(policy)
+    asked, rest = settings.parted(settings.resources(words or [], below), properties)
     with groups.opened(name) as group:
         if dry_run:
-            for line in group.plan(asked, best_effort=best_effort):
+            for line in group.plan(asked, best_effort=best_effort, properties=rest):
                 print(line)
             return
-        groups.tell(group.update(asked, best_effort=best_effort))
+        groups.tell(group.update(asked, best_effort=best_effort, properties=rest))

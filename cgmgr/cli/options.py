@@ -41,7 +41,22 @@ Policy = Annotated[
 ]
 Driver = Annotated[
     str,
-    typer.Option("--driver", metavar="NAME", help="How groups are made: auto, cgroupfs, dryrun."),
+    typer.Option(
+        "--driver",
+        metavar="NAME",
+        help="How groups are made: auto (systemd where that is process 1), systemd, cgroupfs, "
+        "dryrun.",
+    ),
+]
+Property = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--property",
+        metavar="PROPERTY=VALUE",
+        help="A property as systemd-run takes it, such as MemoryMax=1G or RuntimeMaxSec=1h; what "
+        "is no resource needs the systemd driver.",
+    ),
 ]
 Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="How long to wait, such as 10s or 500ms.")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 def command(words: list[str]) -> int:
     """Run `cgmgr run`; returns the exit status."""
+    from cgmgr.resources import Resources
+
     from . import groups, output, results, settings
 
     given = GRAMMAR.parse(words)
@@ -47,7 +49,10 @@ def command(words: list[str]) -> int:
     request = run_options.request(given)
     if policy is not None:
         request = _on_top(policy, request)
+    asked, more = settings.parted(request.resources or Resources(), given.all("property"))
+    request = request.replace(resources=asked)
     how: dict[str, Any] = {"policy": policy, "best_effort": given.on("best-effort")}
+    how["properties"] = more
     manager = groups.manager(given.one("driver") or "auto")
     run_options.check_parent(given, manager.host)
     group = run_options.group_name(given, request.id, manager)

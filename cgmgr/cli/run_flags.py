@@ -128,7 +128,19 @@ GROUP: Final = (
         "limits and group by a policy, as web or ./web.toml; options come on top (not docker's)",
     ),
     _one("cgroup-parent", "GROUP", "make the container's group below this one (default /cgmgr)"),
-    _one("driver", "NAME", "how groups are made: auto, cgroupfs, dryrun (not docker's)"),
+    _one(
+        "driver",
+        "NAME",
+        "how groups are made: auto (systemd where that is process 1), systemd, cgroupfs, dryrun "
+        "(not docker's)",
+    ),
+    _many(
+        "property",
+        "PROPERTY=VALUE",
+        "as systemd-run has it, such as RuntimeMaxSec=1h; what is no resource needs the systemd "
+        "driver (docker's -p publishes ports)",
+        "p",
+    ),
     _switch(
         "best-effort", "report limits that this host cannot hold instead of refusing (not docker's)"
     ),
@@ -180,7 +192,6 @@ ABSENT: Final = {
     **dict.fromkeys(
         [
             "publish",
-            "p",
             "publish-all",
             "P",
             "expose",

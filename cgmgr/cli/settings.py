@@ -24,6 +24,26 @@ def resources(assignments: Sequence[str], policy: Policy | None = None) -> Resou
     return resources_of(below, device_number, **split_words(assignments))
 
 
+def parted(asked: Resources, properties: Sequence[str] | None) -> tuple[Resources, tuple[str, ...]]:
+    """Properties as ``systemd-run -p`` takes them: those of resources on top of what is asked, for
+    any driver, and the others as they stand, for systemd.  Raises `RequestError`."""
+    if not properties:
+        return asked, ()
+    from cgmgr.facts import device_number
+    from cgmgr.resources.systemd_text import TEXTS, from_assignments
+
+    ours = [text for text in properties if text.partition("=")[0].strip() in TEXTS]
+    rest = tuple(text for text in properties if text not in ours)
+    for text in rest:
+        if not text.partition("=")[1]:
+            raise RequestError(
+                f"-p {text!r}: write PROPERTY=VALUE, such as RuntimeMaxSec=1h",
+                operation="read options",
+                value=text,
+            )
+    return asked.merge(from_assignments(ours, device_number)) if ours else asked, rest
+
+
 def policy(which: str | None) -> Policy | None:
     """The policy of a name or a file, None for none.  Raises `RequestError`, `HostError`."""
     if not which:

@@ -117,11 +117,11 @@ class FakeSystemd(Systemd1):
     def description(self, unit: str) -> str:
         return self.descriptions.get(unit, unit)
 
-    def signatures(self, kind: str) -> dict[str, str]:
-        return SIGNATURES[kind]
+    def signatures(self, unit: str) -> dict[str, str]:
+        return SIGNATURES[unit.rpartition(".")[2]]
 
-    def values(self, unit: str, kind: str, names: Iterable[str]) -> list[Property]:
-        return [(name, SIGNATURES[kind][name], INFINITY) for name in names]
+    def values(self, unit: str, names: Iterable[str]) -> list[Property]:
+        return [(name, self.signatures(unit)[name], INFINITY) for name in names]
 
     # -- what it does to the hierarchies
 

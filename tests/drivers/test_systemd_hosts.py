@@ -347,3 +347,35 @@ def test_a_unit_that_is_elsewhere_than_its_name_says_is_given_up(
         manager.create("x")
     assert systemd.units == {}
     assert changed(before, host) == {}
+
+
+def test_properties_of_the_unit_go_with_the_same_call(
+    manager: Manager, systemd: FakeSystemd
+) -> None:
+    group = manager.create("x", properties=["RuntimeMaxSec=1h", "KillMode=mixed"], **WORDS)
+    group.update(properties=["RuntimeMaxSec=2h"])
+
+    (started, changed_then) = systemd.told
+    assert "RuntimeMaxUSec=3600000000" in started[2]
+    assert "KillMode=mixed" in started[2]
+    assert changed_then == ("set_properties", "cgmgr-x.scope", ("RuntimeMaxUSec=7200000000",))
+
+
+def test_a_property_that_this_systemd_does_not_know_is_refused_first(
+    manager: Manager, host: FakeHost, systemd: FakeSystemd
+) -> None:
+    before = snapshot(host)
+    for text in ("Xyzzy=1", "SendSIGHUP=perhaps"):
+        with pytest.raises(RequestError):
+            manager.create("x", properties=[text])
+    assert systemd.told == []
+    assert changed(before, host) == {}
+
+
+def test_a_group_that_is_no_unit_has_no_properties(host: FakeHost, tmp_path: Path) -> None:
+    manager = Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+    with pytest.raises(RequestError, match="no unit of systemd, and cannot have its property Kill"):
+        manager.create("x", properties=["KillMode=mixed"])
+    group = manager.create("x")
+    with pytest.raises(RequestError, match="no unit of systemd"):
+        group.update(properties=["KillMode=mixed"])
