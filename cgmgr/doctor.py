@@ -11,8 +11,10 @@ import os
 
 from cgmgr import linux
 from cgmgr.controllers import TABLE as CONTROLLERS
+from cgmgr.driver import load, usual
+from cgmgr.errors import CgmgrError
 from cgmgr.features import has_file, probe
-from cgmgr.host import IMPLICIT_ON_V2, UNIFIED, Hierarchy, read_text
+from cgmgr.host import DELEGATE, IMPLICIT_ON_V2, UNIFIED, Hierarchy, read_text
 from cgmgr.record import Record
 from cgmgr.rights import refusal
 from cgmgr.rundir import default_root, way_to_a_root
@@ -121,15 +123,9 @@ def _delegation(host: Host, v2: Hierarchy) -> Iterator[Finding]:
             subject="rights",
             level=NOTE,
             text=f"{place} is delegated to you without {', '.join(missing)}",
-            fix=_DELEGATION if host.pid1 == "systemd" else None,
+            fix=DELEGATE if host.pid1 == "systemd" else None,
         )
 
-
-_DELEGATION: Final = """\
-mkdir -p /etc/systemd/system/user@.service.d
-printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' \\
-    > /etc/systemd/system/user@.service.d/delegate.conf
-systemctl daemon-reload"""
 
 #: controller, file on v1, file on cgroup2, what cannot be held without it
 PARTS: Final = (
@@ -331,8 +327,34 @@ def _namespaces(host: Host) -> Iterator[Finding]:
             )
 
 
+def _driver(host: Host) -> Iterator[Finding]:
+    """Which driver makes groups here, and whether whom it talks to answers."""
+    name = os.environ.get("CGMGR_DRIVER") or "auto"
+    name = usual(host) if name == "auto" else name
+    try:
+        driver = load(name, host)
+        about: Callable[[], str] | None = getattr(driver, "about", None)
+        text = f"{name}: {about()}" if about is not None else name
+    except CgmgrError as error:
+        yield Finding(subject="driver", level=NO, text=f"{name}: {error}", fix=error.hint)
+        return
+    yield Finding(subject="driver", level=OK, text=text)
+    if driver.host is host:
+        return
+    lacking = [c for c in ("cpu", "cpuset", "io", "memory", "pids") if not driver.host.holder(c)]
+    if lacking:
+        yield Finding(
+            subject="driver",
+            level=NOTE,
+            text=f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not delegated to "
+            "the user's systemd",
+            fix=driver.host.fix_missing(lacking[0]),
+        )
+
+
 CHECKS: Final[tuple[Callable[[Host], Iterator[Finding]], ...]] = (
     _hierarchies,
+    _driver,
     _controllers,
     _rights,
     _process,

@@ -46,6 +46,12 @@ KNOWN: Final = (
 )
 #: cgroup2 has nothing in their place
 ONLY_ON_V1: Final = ("net_cls", "net_prio")
+#: what gives users' systemds more controllers than memory and pids; as root, before a login
+DELEGATE: Final = """\
+mkdir -p /etc/systemd/system/user@.service.d
+printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' \\
+    > /etc/systemd/system/user@.service.d/delegate.conf
+systemctl daemon-reload"""
 LEGACY, HYBRID, UNIFIED = "legacy", "hybrid", "unified"
 
 
@@ -87,6 +93,7 @@ class Host:
         self._holders = {name: h for h in reversed(hierarchies) for name in h.controllers}
         self._trees: dict[str, kernfs.Tree] = {}
         self._facts: Facts | None = None
+        self._delegated = ""
 
     @classmethod
     def detect(cls, root: str = "/") -> Host:
@@ -117,7 +124,9 @@ class Host:
         implicit = tuple(name for name in self.v2.controllers if name in IMPLICIT_ON_V2)
         seen = self.v2.replace(base=base, controllers=(*(listed or "").split(), *implicit))
         others = (h for h in self.hierarchies if h.version == 1)
-        return type(self)(self.root, (*others, seen))
+        host = type(self)(self.root, (*others, seen))
+        host._delegated = base
+        return host
 
     @property
     def mode(self) -> str:
@@ -219,6 +228,8 @@ class Host:
         if controller in ONLY_ON_V1 and self.mode == UNIFIED:
             beside = "a v1 hierarchy mounted beside it would hold it"
             return f"cgroup v2 has none; {beside if known else 'and neither has this kernel'}"
+        if self._delegated and known and self.mode == UNIFIED:
+            return f"it was not delegated to {self._delegated}"
         if not known:
             return "this kernel was built without it"
         return "the kernel has it, but no mounted hierarchy holds it"
@@ -230,6 +241,8 @@ class Host:
             # a Raspberry Pi's firmware puts it there, and its kernel knows the opposite
             return f"cgroup_enable={v1}, not cgroup_disable={v1}, on the kernel's command line"
         unified = self.mode == UNIFIED
+        if self._delegated and unified and controller in self._delegable:
+            return DELEGATE if self.pid1 == "systemd" else None
         if controller not in self.compiled or (unified and controller not in ONLY_ON_V1):
             return None
         # a directory that is made in a cgroup2 mount would be a group
@@ -246,6 +259,11 @@ class Host:
         """The controllers that the kernel was told to leave out (cgroup_disable=)."""
         rows = self._proc_cgroups()
         return tuple(V2_NAMES.get(row[0], row[0]) for row in rows if row[3:] == ["0"])
+
+    @property
+    def _delegable(self) -> set[str]:
+        """The controllers that a group of cgroup2 can be given."""
+        return {name for name in self.compiled if name not in ONLY_ON_V1}
 
     def _proc_cgroups(self) -> list[list[str]]:
         """Name, hierarchy, number of groups, and whether it is enabled."""

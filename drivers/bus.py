@@ -183,7 +183,7 @@ def connect(
     Raises `DriverError` for a transport that there is not.
     """
     env = os.environ if environ is None else environ
-    chosen = transport if transport != "auto" else env.get("CGMGR_BUS") or TRANSPORTS[0]
+    chosen = transport if transport != "auto" else _transport(env)
     if chosen not in TRANSPORTS:
         raise DriverError(
             f"no transport {chosen!r}: there are {' and '.join(TRANSPORTS)}",
@@ -195,6 +195,15 @@ def connect(
     from .bus_pool import PooledBus
 
     return PooledBus(find(host_root, env), chosen, user=user)
+
+
+def transport() -> str:
+    """The adapter that this process uses, unless it is told otherwise."""
+    return _transport(os.environ)
+
+
+def _transport(env: Mapping[str, str]) -> str:
+    return env.get("CGMGR_BUS") or TRANSPORTS[0]
 
 
 # --- errors --------------------------------------------------------------------------------------

@@ -53,6 +53,15 @@ def _row(group: Group) -> dict[str, Any]:
     }
 
 
+def shown(row: dict[str, Any]) -> str:
+    """A name that can be typed; a unit's path is long, and has backslashes."""
+    if row["driver"] != "systemd":
+        return str(row["name"])
+    from cgmgr.drivers import units
+
+    return units.shown(row["name"])
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     from cgmgr.units import format_bytes, format_usec
 
@@ -60,7 +69,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
     memory, cpu = row["memory_bytes"], row["cpu_usec"]
     return [
-        printable(row["name"]),
+        printable(shown(row)),
         row["state"],
         str(row["processes"]),
         "" if memory is None else format_bytes(memory),
