@@ -13,7 +13,8 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="A group: x is /cgmgr/x, a/b is /cgmgr/a/b, /x is /x.",
+        help="A group: x is /cgmgr/x, a/b is /cgmgr/a/b, /x is /x; with systemd cgmgr-x.scope, "
+        "cgmgr-a-b.scope, x.scope.",
         show_default=False,
     ),
 ]
