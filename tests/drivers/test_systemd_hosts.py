@@ -379,3 +379,43 @@ def test_a_group_that_is_no_unit_has_no_properties(host: FakeHost, tmp_path: Pat
     group = manager.create("x")
     with pytest.raises(RequestError, match="no unit of systemd"):
         group.update(properties=["KillMode=mixed"])
+
+
+def test_systemd_that_is_not_there_is_said_with_the_way_out(tmp_path: Path) -> None:
+    host = unpack("debian12-unified", tmp_path / "host")
+    with pytest.raises(DriverError, match="systemd does not run this machine") as caught:
+        drivers.load("systemd", _without_systemd(host))
+    assert caught.value.hint == "--driver cgroupfs"
+
+
+def _without_systemd(host: FakeHost) -> FakeHost:
+    booted = Path(host.root) / drivers.BOOTED
+    if booted.is_dir():
+        booted.rmdir()
+    return host
+
+
+def test_where_systemd_is_process_1_and_silent_nothing_else_is_used(tmp_path: Path) -> None:
+    host = unpack("debian12-hybrid", tmp_path / "host")
+    (Path(host.root) / drivers.BOOTED).mkdir(parents=True, exist_ok=True)
+    before = snapshot(host)
+    manager = Manager(host, rundir=Rundir(str(tmp_path / "run")))
+
+    with pytest.raises(DriverError, match="no system bus"):
+        manager.create("x", memory="64M")
+    assert changed(before, host) == {}
+    assert manager.rundir.records() == []
+
+
+def test_a_controller_that_was_not_delegated_is_asked_for_by_a_drop_in(tmp_path: Path) -> None:
+    host = unpack("debian12-unified", tmp_path / "host")
+    assert host.v2 is not None
+    mine = Path(host.v2.mountpoint) / "mine"
+    host.tree(host.v2).mkdir("/mine")
+    (mine / "cgroup.controllers").chmod(0o644)
+    (mine / "cgroup.controllers").write_text("memory pids\n")
+
+    below = host.below("/mine")
+    assert below.holder("memory") is not None
+    assert below.why_missing("io") == "it was not delegated to /mine"
+    assert "user@.service.d/delegate.conf" in (below.fix_missing("io") or "")
