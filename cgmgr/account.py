@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from cgmgr import rights
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.errors import CgmgrError, GroupGone
 from cgmgr.oom import Watch
@@ -99,6 +100,7 @@ class Account:
     def placement(self) -> Placement:
         """The group's place, and what is looked at right before exec.  Close it once the process is
         started."""
+        rights.demand_entry(self.group.host)
         return Placement.of(self.group, [fd for _, fd in (*self._peaks, *self._counts)])
 
     def result(self, run: Run) -> Result:

@@ -287,6 +287,7 @@ class Group:
         """Descriptors by which a process starts inside the group.  The caller closes it."""
         from cgmgr.spawn import Placement
 
+        rights.demand_entry(self.host)
         return Placement.of(self)
 
     def popen(self, argv: Sequence[str], **options: Any) -> GroupProcess:

@@ -32,6 +32,27 @@ def demand(host: Host) -> None:
         raise refused
 
 
+def demand_entry(host: Host) -> None:
+    """Raise `NotDelegated`, with the way out, where this user's processes cannot come into the
+    groups of this host: a move needs the group above both places (cgroup-v2.rst, "Delegation
+    Containment")."""
+    v2 = host.v2
+    if os.geteuid() == 0 or host.mode != UNIFIED or v2 is None or v2.own is None:
+        return
+    above = os.path.commonpath([v2.own, v2.base])
+    procs = f"{v2.mountpoint}{above.rstrip('/')}/cgroup.procs"
+    if os.access(procs, os.W_OK):
+        return
+    raise NotDelegated(
+        f"no process can be moved from {v2.own} to a group below {v2.base}: user {os.geteuid()} "
+        f"may not write {procs}",
+        operation="start",
+        path=procs,
+        errno=errno.EACCES,
+        hint="systemd-run --user --scope -p Delegate=yes -- $SHELL",
+    )
+
+
 def refusal(host: Host) -> NotDelegated | None:
     """Why this user may make no groups, None where nothing is in the way.
 

@@ -131,12 +131,16 @@ def test_the_doctor_names_the_driver() -> None:
     assert "systemd: the system's systemd 252, by" in line
 
 
+AS_USER = (
+    *("setpriv", "--reuid=1000", "--regid=1000", "--init-groups"),
+    *("env", "XDG_RUNTIME_DIR=/run/user/1000", "HOME=/tmp"),
+)
+
+
 def as_user(*words: str) -> subprocess.CompletedProcess[str]:
-    """From a scope of the user's own systemd, where a login shell under it is."""
-    env = ("env", "XDG_RUNTIME_DIR=/run/user/1000", "HOME=/tmp")
+    """From a scope of the user's own systemd."""
     scope = ("systemd-run", "--user", "--scope", "-q", "-p", "Delegate=yes")
-    ids = ("setpriv", "--reuid=1000", "--regid=1000", "--init-groups")
-    return ran(*ids, *env, *scope, *CGMGR, *words)
+    return ran(*AS_USER, *scope, *CGMGR, *words)
 
 
 @unified_only
@@ -177,3 +181,21 @@ def test_a_user_is_told_how_to_be_given_a_controller(name: str) -> None:
 def test_a_command_of_a_user_in_a_group_of_its_own() -> None:
     done = as_user("group", "run", "--temp", "pids=20", "--", "true")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@unified_only
+def test_a_user_who_comes_from_elsewhere_is_told_where_to_start(name: str) -> None:
+    done = ran(*AS_USER, *CGMGR, "group", "run", "--temp", "pids=20", "--", "true")
+    assert done.returncode == 125
+    assert "no process can be moved from" in done.stderr
+    assert "systemd-run --user --scope" in done.stderr
+    listed = ran(*AS_USER, "systemctl", "--user", "list-units", "--no-legend", "cgmgr-*.scope")
+    assert listed.stdout == ""
+
+
+@unified_only
+def test_cgmgr_run_of_the_library_as_a_user() -> None:
+    script = "import cgmgr; print(cgmgr.run(['true'], pids=20).returncode)"
+    scope = ("systemd-run", "--user", "--scope", "-q", "-p", "Delegate=yes")
+    done = ran(*AS_USER, *scope, sys.executable, "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
