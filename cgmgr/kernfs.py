@@ -334,12 +334,7 @@ class Tree:
     def _open(self, path: str) -> int:
         inside = (check_path(path) if ".." in path else path).strip("/") or "."
         try:
-            try:
-                return linux.openat2(self._root, inside, _DIRECTORY, _BENEATH)
-            except OSError as error:
-                if not shelf.makes_room(error):
-                    raise
-            return linux.openat2(self._root, inside, _DIRECTORY, _BENEATH)
+            return shelf.with_room(lambda: linux.openat2(self._root, inside, _DIRECTORY, _BENEATH))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
                 raise GroupGone(

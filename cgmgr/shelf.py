@@ -13,13 +13,16 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Final
 
     from cgmgr.kernfs import Directory
 
 #: which part of the descriptors that a process may have, its soft RLIMIT_NOFILE, are for this
 SHARE: Final = 4
+
+#: tries without anything to let go of, before it is believed that there is no room
+MOST_IDLE: Final = 3
 
 #: the oldest first, by the `id` of the holder, who drops what is its own before it goes, and a key
 _kept: dict[tuple[int, str], Directory] = {}
@@ -47,18 +50,23 @@ def drop(holder: object, keys: Iterable[str]) -> None:
 
 def opened(file: str, flags: int, folder: int, mode: int = 0o777) -> int:
     """open(2) in a folder; where no descriptor is left, what is only kept makes room."""
-    try:
-        return os.open(file, flags, mode, dir_fd=folder)
-    except OSError as error:
-        if not makes_room(error):
-            raise
-    return os.open(file, flags, mode, dir_fd=folder)
+    return with_room(lambda: os.open(file, flags, mode, dir_fd=folder))
 
 
-def makes_room(error: OSError) -> bool:
-    """Whether it is worth another try: no descriptor was left, here or in the system, and there is
-    one now."""
-    return error.errno in (errno.EMFILE, errno.ENFILE) and clear()
+def with_room(act: Callable[[], int]) -> int:
+    """What `act` opens; where no descriptor is left, here or in the system, it is tried again once
+    what is only kept was let go.  Other threads may take that room first, or be the ones who made
+    it, so some tries may fail."""
+    idle = 0
+    while True:
+        try:
+            return act()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            idle = 0 if clear() else idle + 1
+            if idle > MOST_IDLE:
+                raise
 
 
 def clear() -> bool:
