@@ -174,10 +174,10 @@ class Systemd:
 
     def _half_made(self, unit: units.Unit) -> bool:
         """Whether a scope without leaves is what is left of one that we were making: systemd has
-        it no more, or by our name for it."""
-        if self.systemd.state(unit.name) in ("inactive", "failed"):
+        it by our name for it, or no more.  In this order: it may go meanwhile."""
+        if self.systemd.description(unit.name) == sent.description(unit):
             return True
-        return self.systemd.description(unit.name) == sent.description(unit)
+        return self.systemd.state(unit.name) in ("inactive", "failed")
 
     # -- saying
 

@@ -51,16 +51,16 @@ def unit_of(group: Group) -> str:
 
 def test_properties_of_a_unit(group: Group) -> None:
     assert shows(unit_of(group), "RuntimeMaxUSec") == "1h"
-    group.update(properties=["ManagedOOMSwap=kill"], pids=9)
+    group.update(properties=["ManagedOOMSwap=kill"], cpus=0.5)
     assert shows(unit_of(group), "ManagedOOMSwap") == "kill"
-    assert shows(unit_of(group), "TasksMax") == "10"
+    assert shows(unit_of(group), "CPUQuotaPerSecUSec") == "500ms"
 
 
 def test_a_property_that_is_only_taken_at_the_start_changes_nothing(group: Group) -> None:
-    group.update(pids=9)
+    group.update(cpus=0.5)
     with pytest.raises(RequestError, match="RuntimeMaxUSec"):
-        group.update(properties=["RuntimeMaxSec=2h"], pids=8)
-    assert shows(unit_of(group), "TasksMax") == "10"
+        group.update(properties=["RuntimeMaxSec=2h"], cpus=0.25)
+    assert shows(unit_of(group), "CPUQuotaPerSecUSec") == "500ms"
     assert group.diff() == []
 
 
