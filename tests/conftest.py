@@ -5,6 +5,7 @@ Law: wiring only; what it wires lives in lanes, supervisor and leaks.
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,11 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "cgmgr")
 
 _watch = pytest.StashKey[leaks.Watch]()
 _unclear = pytest.StashKey[list[leaks.Leak]]()
+
+
+# A shell starts what it puts into the background with ^C ignored, and cgmgr leaves that as it is.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
