@@ -76,7 +76,12 @@ def settle(manager: Manager, name: str) -> list[str] | None:
         return None
     with manager.rundir.at_once(name) as held:
         note = manager.rundir.noted(name) if held else None
-        return None if note is None else unfinished.settle(manager.group_of(note))
+        if note is None:
+            return None
+        group = manager.group_of(note)
+        lost = unfinished.settle(group)
+    parents.prune(group.driver, manager.rundir, name)
+    return lost
 
 
 def orphans(manager: Manager) -> Iterator[GroupRecord]:

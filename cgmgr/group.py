@@ -157,11 +157,15 @@ class Group:
         the next change, or with `Manager.gc`.
         """
         asked = asked_for(resources, words)
-        with self._lock():
-            lost = unfinished.settle(self)
-            machine, plan = self._compile(asked, best_effort, properties)
-            with machine:
-                self.resources = unfinished.change(self, plan, machine, asked)
+        try:
+            with self._lock():
+                lost = unfinished.settle(self)
+                machine, plan = self._compile(asked, best_effort, properties)
+                with machine:
+                    self.resources = unfinished.change(self, plan, machine, asked)
+        except NoSuchGroup:  # its removal had been cut short, and was finished just now
+            prune(self.driver, self.rundir, self.name)
+            raise
         return Report(
             effects=tuple(machine.effects),
             refused=(*plan.refused, *machine.refused),

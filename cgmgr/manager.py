@@ -110,6 +110,7 @@ class Manager:
         with parents.locked(self.rundir, name), Machine(self.driver.host) as machine:
             if (note := self.rundir.noted(name)) is not None:
                 unfinished.settle(self.group_of(note))
+                parents.prune_locked(self.driver, self.rundir, name)
             observed = self.driver.observe(request)
             plan = self.driver.create(request, observed)
             record = record.replace(paths=self._paths(observed.place or name))

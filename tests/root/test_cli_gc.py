@@ -114,3 +114,19 @@ def test_the_next_command_clears_up_by_itself(
         assert run.cgmgr("gc").stdout == ""
     else:
         assert directories(group) == []
+
+
+@pytest.mark.parametrize("words", [("group", "set", "NAME", "pids=9"), ("gc",)], ids=["set", "gc"])
+def test_the_parents_of_what_is_cleared_up_go_too(
+    run: Elsewhere, run_token: str, words: tuple[str, ...]
+) -> None:
+    above = f"{run_token}-above"
+    name = f"{above}/killed"
+    assert run.cgmgr("group", "create", name).stderr == ""
+    killed(run, 4, "group", "rm", "-f", name)
+    assert directories(above) != []
+
+    run.cgmgr(*(name if word == "NAME" else word for word in words))
+
+    assert directories(above) == []
+    assert not any(above in file for file in run.files())
