@@ -1,8 +1,15 @@
 """The ways to make the kernel hold a group: cgroupfs, systemd, dryrun.
 
-Law: a driver turns a request into steps and executes them. May import ``cgmgr.driver`` and
-whatever lies below it; never the runtime, the exporters or the CLI. ``bus`` is the only importer
-of a D-Bus library.
+Law: a driver turns a request into steps. May import ``cgmgr.driver`` and whatever lies below it;
+never the runtime, the exporters or the CLI.
+
+``cgroupfs``    what it looks at (``look``), its steps (``steps``), device filters (``device_filter``
+                with ``device_program`` and ``bpf``), raw files (``raw``), ``best_effort``
+``systemd``     names (``units``), what is told (``systemd_sent``, ``systemd_any``), its steps
+                (``systemd_steps``), the calls (``systemd1``)
+``bus``         D-Bus with deadlines (``bus_pool``), found by ``bus_socket``; its adapters
+                ``bus_jeepney`` and ``bus_pydbus`` are the only importers of a D-Bus library
+``dryrun``      whatever driver the host has, which changes nothing
 """
 
 if __name__ != "cgmgr.drivers":
