@@ -2,9 +2,8 @@
 
 Law: a `Step` is frozen data that can describe itself, be executed and be undone; a `Plan` is a
 tuple of steps, and the only thing that changes the machine.  No step decides: what it depends on
-was observed before, and the plan was compiled from that.  A step names its group by a `Target`,
-which is bound to a path when it is executed, because a unit's path is known only after systemd
-answered.
+was observed before, and the plan was compiled from that.  A step names its group by a `Target`; the
+machine says where that is.
 
 A plan is a transaction.  When a step fails, those before it are undone, last first, and the error
 says what could not be put back.
@@ -35,12 +34,10 @@ BY_DRIVER: Final = "by the driver"
 
 
 class Target(Record):
-    """A group in one hierarchy: `group` is the name it was asked by, `key` the hierarchy's key,
-    `leaf` a group below it that the driver made."""
+    """A group in one hierarchy: `group` is its name, `key` the hierarchy's key."""
 
     group: str
     key: str
-    leaf: str = ""
 
 
 class Effect(Record):
@@ -74,10 +71,10 @@ class Was(Record):
 class Machine:
     """Where a plan is executed: the host, where each group is, and what came of it.
 
-    A group is at its own name below the hierarchy's base, unless a step bound it elsewhere.
-    `refused` collects what a best-effort step could not hold.  `kept` is what a step puts by for
-    its own undo, or for a later step, such as an open descriptor: steps are frozen.  `gone` are
-    the names of groups that went together with one above them.
+    A group is at its own name below the hierarchy's base.  `refused` collects what a best-effort
+    step could not hold.  `kept` is what a step puts by for its own undo, or for a later step, such
+    as an open descriptor: steps are frozen.  `gone` are the names of groups that went together with
+    one above them.
     """
 
     def __init__(self, host: Host) -> None:
@@ -86,7 +83,7 @@ class Machine:
         self.refused: list[CgmgrError] = []
         self.kept: dict[object, Any] = {}
         self.gone: set[str] = set()
-        self._bound: dict[tuple[str, str], str] = {}
+        self._paths: dict[Target, str] = {}
         self._directories: dict[Target, kernfs.Directory] = {}
 
     def __enter__(self) -> Self:
@@ -100,17 +97,13 @@ class Machine:
         while self._directories:
             self._directories.popitem()[1].close()
 
-    def bind(self, group: str, key: str, path: str) -> None:
-        """Say where a group is in a hierarchy, once that is known."""
-        self._bound[group, key] = path
-
     def path(self, target: Target) -> str:
         """The target's path within its hierarchy."""
-        bound = self._bound.get((target.group, target.key))
-        if bound is None:
-            bound = kernfs.join(self.host.by_key(target.key).base, target.group)
-            self._bound[target.group, target.key] = bound
-        return kernfs.join(bound, target.leaf) if target.leaf else bound
+        path = self._paths.get(target)
+        if path is None:
+            base = self.host.by_key(target.key).base
+            path = self._paths[target] = kernfs.join(base, target.group)
+        return path
 
     def tree(self, target: Target) -> kernfs.Tree:
         return self.host.tree(self.host.by_key(target.key))

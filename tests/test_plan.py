@@ -141,7 +141,7 @@ X = Target(group="/x", key="memory")
 
 
 def test_groups_are_made_and_unmade(machine: Machine, tmp_path: Path) -> None:
-    below = Target(group="/x", key="memory", leaf="leaf")
+    below = Target(group="/x/leaf", key="memory")
     take_back = Plan(steps=(EnsureParent(target=X), MakeGroup(target=below))).execute(machine)
     assert (tmp_path / "x" / "leaf").is_dir()
 
@@ -247,10 +247,3 @@ def test_drift(machine: Machine, tmp_path: Path) -> None:
     assert list(Enable(target=X, controllers=("cpu",)).drift(machine)) == [
         Drift(path=str(tmp_path / "x" / "cgroup.subtree_control"), asked="+cpu", held="")
     ]
-
-
-def test_a_target_can_be_bound_late(machine: Machine) -> None:
-    step = MakeGroup(target=Target(group="job", key="memory", leaf="payload"))
-    machine.bind("job", "memory", "/system.slice/job.scope")
-
-    assert step.describe(machine).endswith("/system.slice/job.scope/payload")

@@ -11,7 +11,7 @@ import pytest
 from cgmgr.controllers import TABLE
 from cgmgr.controllers.base import FilterRow, Row, Scene
 from cgmgr.errors import ControllerUnavailable
-from cgmgr.kernfs import Directory
+from cgmgr.kernfs import Directory, join
 from cgmgr.plan import Machine, Plan, Step, Target, Write
 from cgmgr.resources import (
     Cpu,
@@ -80,7 +80,8 @@ class Stage:
         if self.hierarchy.version == 2 and not self.controller.IMPLICIT_ON_V2:
             with self.tree.open("/") as root:
                 root.write("cgroup.subtree_control", f"+{controller}")
-        self.path = f"/job-{next(NUMBERS)}"
+        self.group = f"/job-{next(NUMBERS)}"
+        self.path = join(self.hierarchy.base, self.group)
         self.tree.mkdir(self.path)
 
     def lacks(self, name: str) -> bool:
@@ -111,12 +112,11 @@ class Stage:
             facts=self.host.facts,
         )
         machine = Machine(self.host)
-        machine.bind(self.path, self.hierarchy.key, self.path)
         rows = self.controller.rows(request, scene)
         return Plan(steps=tuple(self._step(row, scene) for row in rows)).execute(machine)
 
     def _step(self, row: Row, scene: Scene) -> Step:
-        target = Target(group=self.path, key=self.hierarchy.key)
+        target = Target(group=self.group, key=self.hierarchy.key)
         return Write(target=target, row=row, previous=scene.files.get(row.file))
 
 

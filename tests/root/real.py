@@ -81,10 +81,9 @@ class RealGroup:
     def hold(self, resources: Resources) -> Callable[[], None]:
         """Write and verify the rows; returns what takes them all back."""
         scene = self.scene()
-        path = str(self.directory)[len(self.hierarchy.mountpoint) :]
-        target = Target(group=path, key=self.hierarchy.key)
+        base = Path(self.hierarchy.mountpoint + self.hierarchy.base)
+        target = Target(group=f"/{self.directory.relative_to(base)}", key=self.hierarchy.key)
         machine = Machine(self.host)
-        machine.bind(path, self.hierarchy.key, path)
         steps = tuple(
             Write(target=target, row=row, previous=scene.files.get(row.file))
             for row in self.controller.rows(resources, scene)

@@ -210,7 +210,7 @@ def test_seventy_updates_leave_one_program_and_no_descriptor(group: Directory) -
 def test_a_removed_group_leaves_no_program(
     machine: Machine, group: Directory, run_token: str
 ) -> None:
-    below = Target(group=f"/{run_token}-devices", key="", leaf="below")
+    below = Target(group=f"/{run_token}-devices/below", key="")
     step = MakeGroup(target=below)
     step.execute(machine)
     with machine.open(below) as opened:
@@ -379,7 +379,7 @@ def test_a_first_filter_is_undone_to_none(
 def test_undo_of_a_filter_whose_group_is_gone(
     machine: Machine, group: Directory, run_token: str
 ) -> None:
-    below = Target(group=f"/{run_token}-devices", key="", leaf="below")
+    below = Target(group=f"/{run_token}-devices/below", key="")
     made = MakeGroup(target=below)
     made.execute(machine)
     undo = Plan(steps=(ReplaceFilter(target=below, rules=()),)).execute(machine)
