@@ -3,8 +3,9 @@
 Law: a driver turns a request into steps. May import ``cgmgr.driver`` and whatever lies below it;
 never the runtime, the exporters or the CLI.
 
-``cgroupfs``    what it looks at (``look``), its steps (``steps``), device filters (``device_filter``
-                with ``device_program`` and ``bpf``), raw files (``raw``), ``best_effort``
+``cgroupfs``    what it looks at (``look``), its steps (``steps``), device filters
+                (``device_filter``, ``device_program``, ``bpf``), raw files (``raw``), what can
+                be held (``best_effort``)
 ``systemd``     names (``units``), what is told (``systemd_sent``, ``systemd_any``), its steps
                 (``systemd_steps``), the calls (``systemd1``)
 ``bus``         D-Bus with deadlines (``bus_pool``), found by ``bus_socket``; its adapters
