@@ -55,7 +55,7 @@ def _hierarchies(host: Host) -> Iterator[Finding]:
                 subject="hierarchy",
                 level=NO,
                 text=f"{hierarchy.mountpoint} is mounted read-only",
-                fix=f"mount -o remount,rw {hierarchy.mountpoint}",
+                fix=f"mount -o remount,bind,rw {hierarchy.mountpoint}",
             )
     for name in host.unknown_controllers:
         yield Finding(

@@ -115,7 +115,7 @@ def translate(operation: str, path: str, error: OSError, value: str | None = Non
         hint = None if os.geteuid() == 0 else "cgmgr doctor # what this user may do"
         return NotDelegated(plain.message, hint=hint, **details)  # type: ignore[arg-type]
     if number == errno.EROFS:
-        hint = f"mount -o remount,rw {path.rpartition('/')[0]}"
+        hint = f"mount -o remount,bind,rw {path.rpartition('/')[0]}"
         return HostError(plain.message, hint=hint, **details)  # type: ignore[arg-type]
     if number == errno.EBUSY and operation in ("remove", "attach", "enable"):
         return GroupBusy(plain.message, operation=operation, path=path, value=value, errno=number)

@@ -91,7 +91,7 @@ def test_errnos(operation: str, number: int, kind: type[CgmgrError]) -> None:
 def test_a_read_only_mount_says_how_to_mend_it() -> None:
     error = kernfs.translate("create", "/sys/fs/cgroup/x", OSError(errno.EROFS, "?"))
 
-    assert error.hint == "mount -o remount,rw /sys/fs/cgroup"
+    assert error.hint == "mount -o remount,bind,rw /sys/fs/cgroup"
 
 
 @pytest.fixture
