@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 
-from cgmgr import rights
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.errors import CgmgrError, GroupGone
 from cgmgr.oom import Watch
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
         def stats(self) -> Stats: ...
         def pids(self, recursive: bool = False) -> list[int]: ...
         def kill(self) -> None: ...
+        def demand_entry(self) -> None: ...
 
 
 #: high-water marks that are reset before exec, by version: what they are of, and the file.  v1's of
@@ -99,8 +99,8 @@ class Account:
 
     def placement(self) -> Placement:
         """The group's place, and what is looked at right before exec.  Close it once the process is
-        started."""
-        rights.demand_entry(self.group.host)
+        started.  Raises as `Group.placement`."""
+        self.group.demand_entry()
         return Placement.of(self.group, [fd for _, fd in (*self._peaks, *self._counts)])
 
     def result(self, run: Run) -> Result:

@@ -16,6 +16,7 @@ from cgmgr.kernfs import parent_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
     from cgmgr.kernfs import Directory
@@ -27,6 +28,8 @@ BY_ANCESTOR: Final = "frozen by an ancestor"
 
 _V1_FILE: Final = "freezer.state"
 _V2_FILE: Final = "cgroup.freeze"
+#: by version of the hierarchy: the file, and what thaws when it is written there
+THAW: Final = {1: (_V1_FILE, "THAWED"), 2: (_V2_FILE, "0")}
 #: a v1 group whose tasks fork can stay FREEZING; after so many tries it is thawed for a moment
 #: (runc#2774), so that what is stuck in the middle of a fork gets out
 _TRIES_BEFORE_THAW: Final = 50
@@ -63,8 +66,10 @@ def freeze(directory: Directory, deadline: float) -> None:
         raise
 
 
-def thaw(directory: Directory, deadline: float, name: str = "") -> None:
-    """Thaw the group and return once it runs; `name` is what a person calls it.
+def thaw(
+    directory: Directory, deadline: float, thawing: Callable[[str], str] | None = None
+) -> None:
+    """Thaw the group and return once it runs; `thawing` says what thaws a path above it.
 
     Raises `HostError` naming the ancestor that keeps it frozen, `DeadlineExceeded` at `deadline`.
     """
@@ -74,15 +79,14 @@ def thaw(directory: Directory, deadline: float, name: str = "") -> None:
         _file(directory)
         directory.write(_V2_FILE, "0")
     if state(directory) == BY_ANCESTOR:
-        above = _frozen_ancestor(directory)
+        above = frozen_ancestor(directory)
         if above is not None:
             culprit = directory.tree.absolute(above)
-            base = directory.path.removesuffix(name) if name else ""
             raise HostError(
                 f"thaw {_shown(directory)}: it stays frozen, {culprit} is frozen above it",
                 operation="thaw",
                 path=_shown(directory),
-                hint=f"cgmgr group thaw {above.removeprefix(base) or above}",
+                hint=thawing(above) if thawing is not None else None,
             )
         _await_frozen(directory, False, deadline)
 
@@ -136,7 +140,7 @@ def _frozen_event(text: str) -> bool:
     return "frozen 1" in text
 
 
-def _frozen_ancestor(directory: Directory) -> str | None:
+def frozen_ancestor(directory: Directory) -> str | None:
     """The path of the nearest group above that was itself told to freeze."""
     path = directory.path
     while path != "/":

@@ -11,12 +11,11 @@ import os
 import signal as signals
 import time
 
-from cgmgr import freezer, members, rights, shelf, unfinished
+from cgmgr import freezer, frozen, members, rights, shelf, unfinished
 from cgmgr.counting import counted
 from cgmgr.driver import Request
 from cgmgr.errors import (
     CgmgrError,
-    ControllerUnavailable,
     GroupGone,
     LimitBelowUsage,
     NoSuchGroup,
@@ -238,9 +237,7 @@ class Group:
     def state(self) -> str:
         """`thawed`, `freezing`, `frozen`, or `frozen by an ancestor`; the worst of both sides of a
         hybrid host, because a task that either side holds stands still."""
-        states = [freezer.state(directory) for directory in self._freezers()]
-        order = (freezer.FROZEN, freezer.BY_ANCESTOR, freezer.FREEZING)
-        return next((state for state in order if state in states), freezer.THAWED)
+        return frozen.state(self)
 
     def freeze(self, timeout: float = TIMEOUT_S) -> None:
         """Stop every task, and return once all stand still; thawed again if that fails.
@@ -255,10 +252,8 @@ class Group:
 
         Raises `HostError` naming the ancestor that is frozen, `DeadlineExceeded`.
         """
-        deadline = time.monotonic() + timeout
         with self._lock():
-            for directory in self._freezers():
-                freezer.thaw(directory, deadline, self.name)
+            frozen.thaw(self, time.monotonic() + timeout)
 
     def kill(self, signal: int = signals.SIGKILL, timeout: float = TIMEOUT_S) -> None:
         """SIGKILL every process, also below, and return once none is left; another signal is sent
@@ -287,11 +282,20 @@ class Group:
 
     # -- running things in it
 
+    def demand_entry(self) -> None:
+        """Raise `NotDelegated` where this user's processes cannot come into the group, `HostError`
+        where it is frozen, by itself or from above: nothing that is started in it would run."""
+        rights.demand_entry(self.host)
+        frozen.refuse_start(self)
+
     def placement(self) -> Placement:
-        """Descriptors by which a process starts inside the group.  The caller closes it."""
+        """Descriptors by which a process starts inside the group.  The caller closes it.
+
+        Raises `HostError` where the group is frozen, by itself or from above, `NotDelegated`.
+        """
         from cgmgr.spawn import Placement
 
-        rights.demand_entry(self.host)
+        self.demand_entry()
         return Placement.of(self)
 
     def popen(self, argv: Sequence[str], **options: Any) -> GroupProcess:
@@ -352,18 +356,6 @@ class Group:
     def _main(self) -> Directory:
         """The hierarchy whose membership counts: cgroup2 where the group is in it."""
         return self.at(min(self.paths))
-
-    def _freezers(self) -> list[Directory]:
-        keys = {h.key for h in (self.host.holder("freezer"), self.host.v2) if h is not None}
-        held = [self.at(key) for key in sorted(keys & set(self.paths))]
-        if not held:
-            raise ControllerUnavailable(
-                f"group {self.name} has no freezer",
-                controller="freezer",
-                operation="freeze",
-                path=self.name,
-            )
-        return held
 
 
 def foretold(plan: Plan, observed: Observed, machine: Machine) -> list[str]:

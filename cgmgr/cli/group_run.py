@@ -85,7 +85,6 @@ def run(
     with Foreground(limit) as foreground:
         groups.sweep(manager)
         with _group(manager, name, asked, how) as group:
-            groups.refuse_frozen(manager, group)
             try:
                 ended = _run(group, argv, foreground, temp)
             finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from cgmgr.errors import CgmgrError, GroupGone, HostError, NoSuchGroup
+from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,36 +163,6 @@ def state(group: Group) -> str:
         raise
     except CgmgrError:
         return ""
-
-
-def refuse_frozen(manager: Manager, group: Group) -> None:
-    """A program started in a frozen group would stand still before its first instruction, and
-    neither a signal nor a limit of time would end it.  Raises `HostError`."""
-    from cgmgr.freezer import BY_ANCESTOR, THAWED
-
-    found = state(group)
-    if found in ("", THAWED):
-        return
-    culprit = _frozen_above(manager, group.name) if found == BY_ANCESTOR else group.name
-    raise HostError(
-        f"group {group.name} is {found}: nothing can be started in it",
-        operation="start",
-        path=group.name,
-        hint=f"cgmgr group thaw {culprit}" if culprit else None,
-    )
-
-
-def _frozen_above(manager: Manager, name: str) -> str | None:
-    """The nearest group above that is frozen itself."""
-    from cgmgr.freezer import BY_ANCESTOR, THAWED
-    from cgmgr.kernfs import parent_of
-
-    above = parent_of(name)
-    while above != "/":
-        if look(manager, [above], state)[:1] not in ([], [""], [THAWED], [BY_ANCESTOR]):
-            return above
-        above = parent_of(above)
-    return None
 
 
 def tell(report: Report) -> None:

@@ -114,7 +114,6 @@ def _run(
         for error in group.report.refused:
             flagged(error, given)
         groups.tell(group.report)
-        groups.refuse_frozen(manager, group)
         try:
             return _within(group, request, given, foreground)
         finally:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from cgmgr import frozen
 from cgmgr.account import Account, Run
-from cgmgr.errors import DeadlineExceeded, KernelError, RequestError
+from cgmgr.errors import DeadlineExceeded, HostError, KernelError, RequestError
 from cgmgr.group import Group
 from cgmgr.manager import Manager
 from cgmgr.oom import Oom
@@ -24,6 +25,11 @@ from cgmgr.spawn import DEVNULL, PIPE, SpawnRequest, start
 
 MIB = 1 << 20
 PYTHON = (sys.executable, "-I", "-S", "-c")
+#: by version: what freezes, and what thaws
+FREEZE = {
+    1: (("freezer.state", "FROZEN"), ("freezer.state", "THAWED")),
+    2: (("cgroup.freeze", "1"), ("cgroup.freeze", "0")),
+}
 HOG = (*PYTHON, "x = b'x' * (96 << 20)")
 
 
@@ -105,18 +111,39 @@ def test_an_interruption_kills_all_that_is_there(
     assert group.pids() == []
 
 
+@pytest.mark.parametrize("below", ["", "/below"], ids=["itself", "by-an-ancestor"])
+@pytest.mark.parametrize("side", ["freezer", "cgroup2"])
 @both_ways
-def test_a_frozen_group_is_not_waited_for_for_ever(group: Group, way: Way) -> None:
-    if group.host.v2 is None:
+def test_nothing_is_started_in_a_frozen_group(
+    manager: Manager, group: Group, way: Way, side: str, below: str
+) -> None:
+    holder = group.host.need("freezer") if side == "freezer" else group.host.v2
+    if holder is None:
         pytest.skip("no cgroup2 is mounted")
-    directory = group.at(group.host.v2.key)
-    directory.write("cgroup.freeze", "1")
+    freeze, thaw = FREEZE[holder.version]
+    inner = manager.create(group.name + below) if below else group
+    directory = group.at(holder.key)
+    directory.write(*freeze)
     try:
-        with pytest.raises(DeadlineExceeded):
-            way(group, ["true"], timeout=0.2)
+        with pytest.raises(HostError, match="nothing can be started in it") as caught:
+            way(inner, ["true"], timeout=5)
+        with pytest.raises(HostError, match="nothing can be started in it"):
+            inner.placement()
     finally:
-        directory.write("cgroup.freeze", "0")
-    group.wait_empty()
+        directory.write(*thaw)
+    assert f"group {inner.name} is fr" in str(caught.value)
+    assert caught.value.hint == f"cgmgr group thaw {group.name}"
+    assert str(way(inner, ["true"])) == "exit 0"
+    if below:
+        inner.delete()
+
+
+def test_what_is_no_group_is_thawed_by_its_file(group: Group) -> None:
+    directory = group.directory("freezer")
+    scope = f"{directory.path}/scope"
+    said = frozen.thawing(group, group.host.need("freezer").key, scope)
+    file, text = FREEZE[group.host.need("freezer").version][1]
+    assert said == f"echo {text} > {directory.tree.absolute(scope)}/{file}"
 
 
 # --- memory
