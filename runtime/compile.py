@@ -17,6 +17,7 @@ from .console import NewTerminal
 from .devices import KINDS, MakeDevice
 from .handshake import Program
 from .identity import (
+    OOM_SCORES,
     RLIMITS,
     BecomeUser,
     Hostname,
@@ -24,6 +25,7 @@ from .identity import (
     OomScore,
     Rlimit,
     WorkingDirectory,
+    above_hard,
 )
 from .layout import NAME, refused
 from .steps import ChangeMount, Mask, Propagation, ReadOnly, Step, SwitchRoot
@@ -217,7 +219,7 @@ def _host_names(config: Node, made: tuple[str, ...]) -> Iterator[Step]:
 
 
 def _oom_score(process: Node) -> Iterator[Step]:
-    value = process.whole("oomScoreAdj", -1000, 1000)
+    value = process.whole("oomScoreAdj", *OOM_SCORES)
     if value is not None:
         yield OomScore(value=value)
 
@@ -238,7 +240,10 @@ def _rlimits(process: Node) -> Iterator[Step]:
         name = kind.removeprefix("RLIMIT_")
         if name not in RLIMITS:
             raise refused(limit.at("type"), f"unknown limit {kind!r}")
-        yield Rlimit(name=name, soft=_limit(limit, "soft"), hard=_limit(limit, "hard"))
+        soft, hard = _limit(limit, "soft"), _limit(limit, "hard")
+        if above_hard(soft, hard):
+            raise refused(limit.at("soft"), "it is above the hard limit")
+        yield Rlimit(name=name, soft=soft, hard=hard)
 
 
 def _limit(limit: Node, key: str) -> int:

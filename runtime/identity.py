@@ -40,6 +40,14 @@ RLIMITS: Final = (
     "RTPRIO",
     "RTTIME",
 )
+#: the least and the most that may be written (proc_pid_oom_score_adj(5))
+OOM_SCORES: Final = (-1000, 1000)
+
+
+def above_hard(soft: int, hard: int) -> bool:
+    """Whether a soft resource limit is above its hard one, which setrlimit(2) refuses; -1 is no
+    limit."""
+    return hard != -1 and (soft == -1 or soft > hard)
 
 
 class Hostname(Step):
@@ -70,7 +78,7 @@ class LoopbackUp(Step):
 
 
 class OomScore(Step):
-    """How readily the kernel kills this process: -1000 to 1000 (proc_pid_oom_score_adj(5))."""
+    """How readily the kernel kills this process, one of `OOM_SCORES`."""
 
     value: int
 

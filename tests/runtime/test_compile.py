@@ -20,6 +20,7 @@ from cgmgr.runtime.layout import Facts
 from cgmgr.runtime.overlay import MountOverlay
 from cgmgr.runtime.steps import BindRoot, MakeDirectory, MountBind, Step
 from cgmgr.runtime.volumes import Volume
+from cgmgr.units import MAX_U64
 
 STORE = "/var/lib/cgmgr/containers"
 BUNDLE = f"{STORE}/web"
@@ -320,6 +321,12 @@ REFUSED = {
     "process.cwd": put("process", "cwd", value="relative"),
     "process.env": put("process", "env", value=["NOVALUE"]),
     "process.rlimits[0].type": put("process", "rlimits", value=[{"type": "RLIMIT_X"}]),
+    "process.rlimits[0].soft: it is above the hard limit": put(
+        "process", "rlimits", value=[{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]
+    ),
+    "process.rlimits[0].soft: it is above": put(
+        "process", "rlimits", value=[{"type": "RLIMIT_CPU", "soft": MAX_U64, "hard": 1}]
+    ),
     "lacks soft": put("process", "rlimits", value=[{"type": "RLIMIT_CPU", "hard": 1}]),
     "additionalGids": put("process", "user", value={"additionalGids": ["4"]}),
     "terminal": put("process", "terminal", value="yes"),
