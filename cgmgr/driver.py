@@ -80,7 +80,7 @@ class Request(Record):
     whole; a request that contradicts itself is refused all the same.  `pid` is a process to move.
 
     `removal` asks for a look at what a removal depends on, and no more; `only_empty` for a removal
-    that gives up where a group is below.
+    that gives up, in every hierarchy, where a group or a process is in it in any.
 
     `properties` are what only a unit of systemd's has, "RuntimeMaxSec=1h"; a driver without units
     refuses them.

@@ -30,7 +30,7 @@ from cgmgr.resources import Resources
 from .best_effort import holdable
 from .look import THREADED, Look, switched
 from .raw import check
-from .steps import Attach, Evacuate, RemoveGroup, SetFrozen
+from .steps import Attach, Evacuate, RefuseUsed, RemoveGroup, RemoveUnused, SetFrozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,9 +101,11 @@ class Cgroupfs:
     def remove(self, request: Request, observed: Observed) -> Plan:
         if not observed.here:
             raise _missing_group(observed.group)
-        targets = (Target(group=observed.group, key=key) for key in observed.here)
-        only_empty = request.only_empty
-        return Plan(steps=tuple(RemoveGroup(target=t, only_empty=only_empty) for t in targets))
+        targets = tuple(Target(group=observed.group, key=key) for key in observed.here)
+        if request.only_empty:
+            unused = (RemoveUnused(target=target) for target in targets)
+            return Plan(steps=(RefuseUsed(targets=targets), *unused))
+        return Plan(steps=tuple(RemoveGroup(target=target) for target in targets))
 
     def attach(self, request: Request, observed: Observed) -> Plan:
         if not observed.here:

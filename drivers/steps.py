@@ -174,7 +174,6 @@ class RemoveGroup(Step):
 
     target: Target
     irreversible: str = "a removed group's counters are gone"
-    only_empty: bool = False
 
     def describe(self, machine: Machine) -> str:
         return f"rmdir {machine.absolute(self.target)}"
@@ -185,15 +184,10 @@ class RemoveGroup(Step):
         while True:
             try:
                 path = machine.path(self.target)
-                if self.only_empty:
-                    _remove_empty(machine.tree(self.target), path)
-                    return
                 for lower in _remove(machine.tree(self.target), path):
                     machine.gone.add(join(self.target.group, lower[len(path) :]))
                 return
             except GroupBusy as error:
-                if self.only_empty:
-                    raise
                 _give_up_if_used(machine, self.target, error)
                 if time.monotonic() >= deadline:
                     raise
@@ -201,9 +195,52 @@ class RemoveGroup(Step):
             pause = min(pause * 2, 0.05)
 
 
-def _remove_empty(tree: Tree, path: str) -> None:
-    with contextlib.suppress(GroupGone):
-        tree.rmdir(path)
+class RefuseUsed(Step):
+    """See that nothing is in a group, in any hierarchy; what is there is `GroupBusy`."""
+
+    targets: tuple[Target, ...]
+
+    def describe(self, machine: Machine) -> str:
+        return " && ".join(f"ls {machine.absolute(target)}" for target in self.targets)
+
+    def execute(self, machine: Machine) -> None:
+        for target in self.targets:
+            inside = within(machine, target)
+            if inside:
+                raise GroupBusy(
+                    f"{machine.absolute(target)} is used: {', '.join(inside[:5])} is in it",
+                    operation="remove",
+                    path=machine.absolute(target),
+                    errno=errno.EBUSY,
+                )
+
+
+class RemoveUnused(Step):
+    """rmdir of a group that nothing is in, at once or not at all."""
+
+    target: Target
+
+    def describe(self, machine: Machine) -> str:
+        return f"rmdir {machine.absolute(self.target)}"
+
+    def execute(self, machine: Machine) -> None:
+        with contextlib.suppress(GroupGone):
+            machine.tree(self.target).rmdir(machine.path(self.target))
+
+    def undo(self, machine: Machine) -> None:
+        """Whoever came into the group meanwhile, in another hierarchy, finds it in this one too."""
+        try:
+            machine.tree(self.target).mkdir(machine.path(self.target))
+        except CgmgrError as error:
+            if error.errno != errno.EEXIST:
+                raise
+
+
+def within(machine: Machine, target: Target) -> list[str]:
+    """The groups and the processes that are in a group, in words; none in one that is gone."""
+    with contextlib.suppress(GroupGone), machine.open(target) as group:
+        return [*group.children(), *(f"process {pid}" for pid in members.pids(group))]
+    return []
 
 
 def _remove(tree: Tree, path: str) -> list[str]:

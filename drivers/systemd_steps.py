@@ -26,6 +26,7 @@ from cgmgr.errors import (
 )
 from cgmgr.plan import BY_DRIVER, Step, Target, Was, Write
 
+from .steps import within
 from .units import SCOPE_KIND
 
 TYPE_CHECKING = False
@@ -259,7 +260,7 @@ class StopSlice(Step):
         return f"systemctl stop {self.unit.name}"
 
     def execute(self, machine: Machine) -> None:
-        inside = sorted({name for target in self.targets for name in _children(machine, target)})
+        inside = sorted({name for target in self.targets for name in within(machine, target)})
         if inside or not self.systemd.stop_unused(self.unit.name):
             what = ", ".join(inside[:5]) or "something that is being started"
             raise GroupBusy(
@@ -269,14 +270,6 @@ class StopSlice(Step):
                 errno=errno.EBUSY,
                 hint=f"systemctl status {self.unit.name}",
             )
-
-
-def _children(machine: Machine, target: Target) -> list[str]:
-    try:
-        with machine.open(target) as group:
-            return list(group.children())
-    except GroupGone:
-        return []
 
 
 class AttachToUnit(Step):

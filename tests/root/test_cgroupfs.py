@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cgmgr import freezer, kernfs
+from cgmgr.drivers.steps import RefuseUsed
 from cgmgr.errors import (
     CgmgrError,
     ControllerUnavailable,
@@ -26,6 +27,7 @@ from cgmgr.errors import (
 from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
+from cgmgr.plan import Machine
 
 MIB = 1 << 20
 
@@ -45,6 +47,12 @@ def where(host: Host, controller: str, name: str) -> Path:
 
 def everywhere(host: Host, name: str) -> list[Path]:
     return [Path(h.mountpoint + kernfs.join(h.base, name)) for h in host.managed]
+
+
+def handed_on(group: Path, sign: str) -> str:
+    """The controllers that a cgroup2 group hands on, as they are switched on or off."""
+    names = (group / "cgroup.subtree_control").read_text().split()
+    return " ".join(sign + name for name in names)
 
 
 def memory_file(host: Host) -> str:
@@ -326,6 +334,61 @@ def test_groups_below_are_removed_too(manager: Manager, group: Group, host: Host
     group.delete()
 
     assert not any(path.exists() for path in everywhere(host, group.name))
+
+
+@pytest.mark.parametrize("stranger", ["process", "directory", "process below"])
+@pytest.mark.parametrize("at", [0, -1], ids=["first-hierarchy", "last-hierarchy"])
+def test_a_made_parent_that_a_stranger_uses_stays_everywhere(
+    manager: Manager,
+    name: str,
+    host: Host,
+    sleeper: subprocess.Popen[bytes],
+    stranger: str,
+    at: int,
+) -> None:
+    parents = everywhere(host, name)
+    group = manager.create(f"{name}/made")
+    # nothing can be put into a new group of a v1 cpuset hierarchy, which is empty
+    usual = [h for h in host.managed if h.version == 2 or "cpuset" not in h.controllers]
+    parent = Path(usual[at].mountpoint + kernfs.join(usual[at].base, name))
+    theirs = parent if stranger == "process" else parent / "theirs"
+    theirs.mkdir(exist_ok=True)
+    before = [path.stat().st_ino for path in parents]
+    if stranger == "process" and (parent / "cgroup.subtree_control").exists():
+        (parent / "cgroup.subtree_control").write_text(handed_on(parent, "-"))
+    if stranger != "directory":
+        (theirs / "cgroup.procs").write_text(str(sleeper.pid))
+    try:
+        group.delete()
+        assert [path.stat().st_ino for path in parents] == before, "they never went"
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        if theirs != parent:
+            theirs.rmdir()
+    manager.gc()
+    assert [path for path in parents if path.is_dir()] == []
+
+
+def test_one_who_comes_while_a_made_parent_goes_finds_it_everywhere(
+    manager: Manager, name: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents = everywhere(host, name)
+    group = manager.create(f"{name}/made")
+    theirs = parents[-1] / "theirs"
+    look = RefuseUsed.execute
+
+    def looked(step: RefuseUsed, machine: Machine) -> None:
+        look(step, machine)
+        theirs.mkdir(exist_ok=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RefuseUsed, "execute", looked)
+        group.delete()
+    assert [path for path in parents if not path.is_dir()] == []
+    theirs.rmdir()
+    manager.gc()
+    assert [path for path in parents if path.is_dir()] == []
 
 
 def test_a_group_that_vanished_is_gone(manager: Manager, name: str, host: Host) -> None:
