@@ -41,11 +41,16 @@ def never() -> None:
 
 def is_why(error: BaseException) -> bool:
     """Whether an error is ^C, or came of it: some wrap what they do not expect."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, KeyboardInterrupt):
+    # an error that is raised once more while another is handled may be its own reason's reason
+    met: list[BaseException] = []
+    ahead: list[BaseException | None] = [error]
+    while ahead:
+        one = ahead.pop()
+        if isinstance(one, KeyboardInterrupt):
             return True
-        seen = seen.__cause__ or seen.__context__
+        if one is not None and one not in met:
+            met.append(one)
+            ahead += (one.__cause__, one.__context__)
     return False
 
 

@@ -119,3 +119,11 @@ def test_it_raises_once_there_is_something_to_undo() -> None:
         signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_error_that_is_its_own_reason_has_an_end() -> None:
+    first, second = OSError("first"), OSError("second")
+    first.__context__, second.__context__ = second, first
+    assert not interruption.is_why(first)
+    second.__cause__ = KeyboardInterrupt()
+    assert interruption.is_why(first)
