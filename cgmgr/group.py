@@ -187,13 +187,18 @@ class Group:
         return foretold(self.driver.update(request, observed), observed, self.machine())
 
     def diff(self) -> list[Drift]:
-        """Where the kernel holds something else than was asked; empty when all is as asked."""
+        """Where the kernel holds something else than was asked; empty when all is as asked.
+
+        What this host cannot hold, and best effort left out, was asked, too: `held` is None there.
+        """
         try:
-            machine, plan = self._compile(self.resources)
+            machine, plan = self._compile(self.resources, best_effort=True)
         except LimitBelowUsage as error:  # lifted by somebody, and used since
             return [Drift(path=error.path or "", asked=error.value or "", held=str(error.used))]
+        refused = (*machine.refused, *plan.refused)
+        left_out = [Drift(path=e.path or "", asked=e.value or "", held=None) for e in refused]
         with machine:
-            return [drift for step in plan.steps for drift in step.drift(machine)]
+            return [*left_out, *(drift for step in plan.steps for drift in step.drift(machine))]
 
     def stats(self, files: KeptFiles | None = None) -> Stats:
         """What the kernel counts, by controller.  A file that cannot be read is an entry of

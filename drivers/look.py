@@ -18,7 +18,7 @@ from cgmgr.host import IMPLICIT_ON_V2, read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Final
 
     from cgmgr.controllers.base import Controller
@@ -121,13 +121,16 @@ class Look:
         path = kernfs.join(hierarchy.base, group)
         files: dict[str, str | None] = {}
         children: tuple[str, ...] = ()
+        new = not here
         if here:
             with tree.open(path) as directory:
                 files = {file: _stripped(directory.try_read(file)) for file in wanted}
                 children = tuple(directory.children())
+                new = hierarchy.version == 2 and _is_off(controller.NAME, files, directory)
+                files = {} if new else files
         return Scene(
             version=hierarchy.version,
-            new=not here,
+            new=new,
             files=files,
             parent=_above(
                 tree, path, [f for f in wanted if f in inherited], controller.NAME == "cpuset"
@@ -207,6 +210,13 @@ def _ancestor(name: str, directory: kernfs.Directory, wanted: list[str], own: bo
         pids=pids,
         movable=own and (directory.path == "/" or _all_ours(pids)),
     )
+
+
+def _is_off(name: str, files: Mapping[str, str | None], directory: kernfs.Directory) -> bool:
+    """Whether the group has no such controller yet: its files come when it is switched on."""
+    if name in IMPLICIT_ON_V2 or any(text is not None for text in files.values()):
+        return False
+    return name not in (directory.try_read("cgroup.controllers") or "").split()
 
 
 def _above(tree: kernfs.Tree, path: str, files: list[str], filled: bool) -> dict[str, str | None]:

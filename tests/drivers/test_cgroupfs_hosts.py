@@ -235,6 +235,7 @@ def test_best_effort_names_what_was_left_out(tmp_path: Path) -> None:
 
     assert [error.controller for error in group.report.refused] == ["net_cls"]  # type: ignore[attr-defined]
     assert group.stats().memory is not None
+    assert [(drift.asked, drift.held) for drift in group.diff()] == [("net_cls", None)]
 
 
 def test_a_threaded_group_takes_threaded_controllers_only(tmp_path: Path) -> None:
@@ -399,3 +400,19 @@ def test_disks_may_be_named_by_path_from_the_library_too(tmp_path: Path) -> None
         manager.create("x", io_rbps={"/dev/null": "1M"})
     with pytest.raises(RequestError, match="device /dev/no-such-disk: no such file"):
         manager.create("x", device_read_bps="/dev/no-such-disk:1M")
+
+
+@pytest.mark.parametrize("words", [{"hugetlb": "2MB=4M"}, {"pids": 9}, {"cpuset": "0"}], ids=str)
+def test_a_controller_may_come_with_a_change(
+    manager: Manager, host: FakeHost, words: dict[str, Any]
+) -> None:
+    """On cgroup2 a group has a controller's files only once it is switched on above it."""
+    if host.holder(next(iter(words))) is None:
+        pytest.skip("no hierarchy holds it")
+    group = manager.create("x")
+    host.writes.clear()
+
+    group.update(**words)
+
+    assert host.writes != []
+    assert group.diff() == []
