@@ -1,6 +1,6 @@
 """What the controllers need to know of a machine beside its hierarchies.
 
-Law: reads /sys below a root that is an argument; nothing is kept here, and no group is
+Law: reads /sys and /proc below a root that is an argument; nothing is kept here, and no group is
 looked at.
 """
 
@@ -16,7 +16,8 @@ from cgmgr.units import parse_id_list
 
 
 def read(root: str) -> Facts:
-    """CPUs, memory nodes, huge pages, disks and interfaces, as /sys below `root` has them."""
+    """CPUs, memory nodes, huge pages, disks, interfaces and the kernel, as /sys and /proc below
+    `root` have them."""
     cpus = read_text(root, "sys/devices/system/cpu/online") or "0"
     nodes = read_text(root, "sys/devices/system/node/online") or "0"
     return Facts(
@@ -27,6 +28,7 @@ def read(root: str) -> Facts:
         hugepage_sizes=_hugepage_sizes(root),
         block_devices=_block_devices(root),
         interfaces=tuple(_names(root, "sys/class/net")),
+        kernel=_kernel(read_text(root, "proc/sys/kernel/osrelease") or ""),
     )
 
 
@@ -47,6 +49,12 @@ def device_number(path: str) -> tuple[str, int, int]:
     if not kind:
         raise RequestError(f"{path} is not a device", operation="find device", path=path)
     return kind, os.major(status.st_rdev), os.minor(status.st_rdev)
+
+
+def _kernel(release: str) -> tuple[int, ...]:
+    """The two numbers that a release such as "6.1.0-13-amd64" begins with."""
+    found = release.split("-")[0].split(".")[:2]
+    return tuple(int(part) for part in found) if all(part.isdigit() for part in found) else ()
 
 
 def _names(root: str, path: str) -> list[str]:

@@ -436,6 +436,30 @@ def test_every_missing_file_costs_its_own_values_only(
             assert value == whole[field] or isinstance(value, dict)
 
 
+NOTHING = "8:0 Read 0\n8:0 Write 0\nTotal 0\n"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "files", "found"),
+    [
+        pytest.param((6, 1), {"throttle": NOTHING}, None, id="not counted"),
+        pytest.param((5, 17), {"throttle": "Total 0\n"}, None, id="first of those"),
+        pytest.param((6, 1), {"throttle": NOTHING + "8:16 Read 1\n"}, ["8:16"], id="one counted"),
+        pytest.param((6, 1), {"throttle": NOTHING, "bfq": NOTHING}, ["8:0"], id="bfq counts"),
+        pytest.param((5, 16), {"throttle": NOTHING}, ["8:0"], id="before"),
+        pytest.param((6, 4), {"throttle": NOTHING}, ["8:0"], id="after"),
+        pytest.param((), {"throttle": NOTHING}, ["8:0"], id="unknown kernel"),
+    ],
+)
+def test_what_v1_does_not_count_is_not_known(
+    kernel: tuple[int, ...], files: dict[str, str], found: list[str] | None
+) -> None:
+    texts = {f"blkio.{who}.io_serviced_recursive": text for who, text in files.items()}
+    stats = TABLE["io"].stats(Reader(texts.get), 1, Facts(kernel=kernel))
+    assert stats is None or isinstance(stats, IoStats)
+    assert (None if stats is None else [one.device for one in stats.devices]) == found
+
+
 @pytest.mark.parametrize(
     ("controller", "version"), sorted({(case[0], case[1]) for case in CASES.values()})
 )

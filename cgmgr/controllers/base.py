@@ -90,6 +90,8 @@ class Facts(Record):
     hugepage_sizes: tuple[str, ...] = ()
     block_devices: tuple[BlockDevice, ...] = ()
     interfaces: tuple[str, ...] = ()
+    kernel: tuple[int, ...] = ()
+    """version and patch level, such as (6, 1); empty where that is not known"""
 
 
 NO_FACTS = Facts()
