@@ -185,6 +185,7 @@ class Systemd:
         if not isinstance(observed, Seen):
             return self._files.create(request, observed)
         self._refuse(request, observed)
+        request, refused = sent.holdable(request, self.host)
         inner = observed.inner
         steps: list[Step] = [self._start(request, observed)]
         for hierarchy in self.host.managed:
@@ -195,26 +196,34 @@ class Systemd:
                     steps.append(MakeGroup(target=target))
         steps += self._enabling(request, observed)
         if not observed.ours:
-            return Plan(steps=tuple(steps)) + self._beside(request, observed)
+            return Plan(steps=tuple(steps), refused=refused) + self._beside(request, observed)
         steps += self._keeper(observed)
         steps += self._enabling_within(request, observed)
         steps += (MakeGroup(target=target) for target in self._targets(inner.group))
-        return Plan(steps=tuple(steps)) + self._files.settings(_of(request, inner), inner)
+        settings = self._files.settings(_of(request, inner), inner)
+        steps += self._outside(settings.steps, observed)
+        return Plan(steps=tuple(steps), refused=refused) + settings
 
     def update(self, request: Request, observed: Observed) -> Plan:
         if not isinstance(observed, Seen):
             return self._files.update(request, observed)
         if not observed.here:
             raise _missing(observed.group)
+        request, refused = sent.holdable(request, self.host)
         told = tuple(self._telling(request, observed))
         enabling = tuple(self._enabling(request, observed))
         if not observed.ours:
-            return Plan(steps=(*told, *enabling)) + self._beside(request, observed)
+            steps = (*told, *enabling)
+            return Plan(steps=steps, refused=refused) + self._beside(request, observed)
         inner = observed.inner
         settings = self._files.settings(_of(request, inner), inner)
         first, rest = _split(settings.steps, inner)
         within = self._enabling_within(request, observed)
-        return Plan(steps=(*enabling, *within, *first, *told, *rest), refused=settings.refused)
+        own = self._outside(settings.steps, observed)
+        return Plan(
+            steps=(*enabling, *within, *first, *told, *own, *rest),
+            refused=(*refused, *settings.refused),
+        )
 
     def remove(self, request: Request, observed: Observed) -> Plan:
         if not isinstance(observed, Seen):
@@ -329,6 +338,13 @@ class Systemd:
             scene = Scene(version=hierarchy.version, where=unit.path, facts=self.host.facts)
             for row in controller.rows(held, scene):
                 yield Write(target=Target(group=unit.path, key=hierarchy.key), row=row)
+
+    def _outside(self, steps: tuple[Step, ...], observed: Seen) -> Iterator[Step]:
+        """What is in the unit's own group beside what systemd writes there."""
+        files = sent.beside_neighbours(self.host, observed.version)
+        for step in steps:
+            if isinstance(step, Write) and step.row.file in files:
+                yield step.replace(target=step.target.replace(group=observed.unit.path))
 
     def _beside(self, request: Request, observed: Seen) -> Plan:
         """For a unit without a leaf: files for what systemd cannot express, a look at the rest."""

@@ -12,6 +12,8 @@ goes to files, and that is the driver's business.
   made with a list of everything instead: without one the device hierarchy is not systemd's
   business, and a daemon-reload removes empty groups of the unit there (cg_trim_v1_controllers).
   With groups below the kernel takes no "deny all" any more, so the list stays as it is.
+- What decides among neighbours, and systemd has no property for, is written to the unit's own group
+  by us, to files that systemd never writes (`beside_neighbours`).
 - A scope has one task more than the group: the keeper.
 """
 
@@ -19,13 +21,13 @@ from __future__ import annotations
 
 import contextlib
 
-from cgmgr.errors import RequestError
+from cgmgr.errors import ControllerUnavailable, RequestError
 from cgmgr.host import UNIFIED
 from cgmgr.resources import Resources
 from cgmgr.resources.files import from_files
 from cgmgr.resources.model import Pids
 from cgmgr.resources.systemd import from_properties, properties
-from cgmgr.resources.systemd_write import without_raw
+from cgmgr.resources.systemd_write import IDLE_SINCE, V1_WEIGHTS, without_raw
 from cgmgr.units import MAX
 
 from .units import SCOPE_KIND, SLICE_KIND, shown
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Final
 
-    from cgmgr.driver import Observed
+    from cgmgr.driver import Observed, Request
+    from cgmgr.errors import HostError
     from cgmgr.host import Host
 
     from .systemd1 import Property
@@ -119,6 +122,37 @@ def limits(
     elif new and most is None and "pids" in managed(host):
         said = said.replace(pids=Pids(max=MAX))
     return properties(said, version=version_of(host), systemd=systemd)
+
+
+def holdable(request: Request, host: Host) -> tuple[Request, tuple[HostError, ...]]:
+    """The request without what systemd would write over, and why; raises without best effort."""
+    weight = request.resources.io.weight
+    low, high = V1_WEIGHTS
+    if weight is None or version_of(host) == 2 or low <= weight <= high:
+        return request, ()
+    holder = host.holder("io")
+    error = ControllerUnavailable(
+        f"io_weight cannot be {weight}: on cgroup v1 systemd takes {low} to {high}, and writes 500 "
+        "where it was told nothing",
+        controller="io",
+        missing_at=holder.mountpoint if holder is not None else None,
+        operation="set io_weight",
+        path=request.group,
+        value=str(weight),
+        hint="--driver cgroupfs",
+    )
+    if not request.best_effort:
+        raise error
+    io = request.resources.io.replace(weight=None)
+    return request.replace(resources=request.resources.replace(io=io)), (error,)
+
+
+def beside_neighbours(host: Host, systemd: int) -> tuple[str, ...]:
+    """Files that say what a group gets beside its neighbours, which a leaf has none of, and that
+    this systemd never writes."""
+    if version_of(host) == 1:
+        return ("cpu.idle", "blkio.bfq.weight_device", "blkio.weight_device")
+    return () if systemd >= IDLE_SINCE else ("cpu.idle",)
 
 
 def held(sent: list[Property]) -> Resources:

@@ -97,14 +97,14 @@ def _limit_of(section: str, field: str) -> Reader:
     return read
 
 
-def _weight_of(section: str, scale: Callable[[int], int] = int) -> Reader:
+def _weight_of(section: str) -> Reader:
     """2^64 - 1 is a weight that is not set; 0 is idle, of CPUs alone."""
 
     def read(reading: _Reading, value: int) -> None:
         if value == 0 and section == "cpu":
             reading.cpu["idle"] = True
         elif 0 < value < INFINITY:
-            getattr(reading, section)["weight"] = scale(value)
+            getattr(reading, section)["weight"] = int(value)
 
     return read
 
@@ -114,14 +114,14 @@ def _shares(reading: _Reading, value: int) -> None:
         reading.cpu |= {"shares": value, "weight": formulas.shares_to_weight(value)}
 
 
-def _disks_of(field: str, scale: Callable[[int], int] = int) -> Reader:
+def _disks_of(field: str) -> Reader:
     """Pairs of path and number; an empty list forgets those before."""
 
     def read(reading: _Reading, pairs: Iterable[tuple[str, int]]) -> None:
         rows = list(pairs)
         for path, value in rows:
             disk = reading.disks.setdefault(block_number(path, "disk", reading.resolve), {})
-            disk[field] = MAX if value >= INFINITY and field != "latency_us" else scale(value)
+            disk[field] = MAX if value >= INFINITY and field != "latency_us" else int(value)
         if not rows:
             for disk in reading.disks.values():
                 disk.pop(field, None)
@@ -186,8 +186,8 @@ READERS: Final[dict[str, Reader]] = {
     "MemorySwapMax": _limit_of("memory", "swap_bytes"),
     "TasksMax": _limit_of("pids", "max"),
     "IOWeight": _weight_of("io"),
-    "BlockIOWeight": _weight_of("io", formulas.bfq_to_io_weight),
-    "BlockIODeviceWeight": _disks_of("weight", formulas.bfq_to_io_weight),
+    "BlockIOWeight": _weight_of("io"),
+    "BlockIODeviceWeight": _disks_of("weight"),
     "DevicePolicy": _policy,
     "DeviceAllow": _allow,
     **{name: _disks_of(field) for name, field in (DISKS | V1_RATES).items()},

@@ -105,8 +105,8 @@ def _v1(resources: Resources) -> Iterator[Property]:
     if cpu.weight is not None:
         yield "CPUShares", "t", cpu.shares or formulas.weight_to_shares(cpu.weight)
     yield from _limits(("MemoryLimit", resources.memory.max_bytes))
-    yield from _limits(("BlockIOWeight", _bfq(io.weight)))
-    yield from _disks("BlockIODeviceWeight", ((d.device, _bfq(d.weight)) for d in io.devices))
+    if io.weight is not None and V1_WEIGHTS[0] <= io.weight <= V1_WEIGHTS[1]:
+        yield "BlockIOWeight", "t", io.weight
     for name, field in V1_RATES.items():
         yield from _disks(name, ((disk.device, getattr(disk, field)) for disk in io.devices))
 
@@ -120,13 +120,11 @@ DISKS: Final = {
     "IOWriteIOPSMax": "wiops",
     "IODeviceLatencyTargetUSec": "latency_us",
 }
+#: what BlockIOWeight takes.  systemd writes it to blkio.bfq.weight on the scale of io.weight, so
+#: 200 becomes 109 there (systemd 252, `set_blkio_weight`); BlockIODeviceWeight it writes to
+#: blkio.weight_device, which went with cfq (Linux 5.0).
+V1_WEIGHTS: Final = (10, 1_000)
 V1_RATES: Final = {"BlockIOReadBandwidth": "rbps", "BlockIOWriteBandwidth": "wbps"}
-
-
-def _bfq(weight: int | None) -> int | None:
-    """v1's weight, where its scale, 10 to 1000, has one for this."""
-    bfq = formulas.io_weight_to_bfq(weight) if weight is not None else 0
-    return bfq if bfq >= 10 else None
 
 
 def _limits(*pairs: tuple[str, int | Max | None]) -> Iterator[Property]:

@@ -16,6 +16,7 @@ from cgmgr.drivers import systemd_steps
 from cgmgr.drivers.systemd import Systemd
 from cgmgr.errors import (
     CgmgrError,
+    ControllerUnavailable,
     DeadlineExceeded,
     DriverError,
     HostError,
@@ -419,3 +420,34 @@ def test_a_controller_that_was_not_delegated_is_asked_for_by_a_drop_in(tmp_path:
     assert below.holder("memory") is not None
     assert below.why_missing("io") == "it was not delegated to /mine"
     assert "user@.service.d/delegate.conf" in (below.fix_missing("io") or "")
+
+
+@pytest.mark.parametrize("weight", [9, 1_001])
+def test_a_weight_that_systemd_writes_over_is_refused_on_v1(
+    weight: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, systemd = on("debian12-legacy", tmp_path, monkeypatch)
+    manager = managed(host, systemd, tmp_path)
+    with pytest.raises(ControllerUnavailable, match="systemd takes 10 to 1000"):
+        manager.create("x", io_weight=weight)
+    assert systemd.told == []
+
+    group = manager.create("x", io_weight=weight, pids=9, best_effort=True)
+    assert [str(error.operation) for error in group.report.refused] == ["set io_weight"]
+    assert [(one.asked, one.held) for one in group.diff()] == [(str(weight), None)]
+
+
+def test_what_decides_among_neighbours_is_in_the_scope_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """v1's systemd has no property for it, and a leaf has no neighbours to speak of."""
+    host, systemd = on("debian12-legacy", tmp_path, monkeypatch)
+    group = managed(host, systemd, tmp_path).create("x", cpu_idle=True)
+
+    idle = [path for _, path, file, _ in host.writes if file == "cpu.idle"]
+    assert idle == ["/cgmgr.slice/cgmgr-x.scope", LEAF]
+    assert group.diff() == []
+    group.update(cpu_idle=False)
+    assert sorted(host.writes[-2:]) == [
+        ("cpu,cpuacct", path, "cpu.idle", "0") for path in ("/cgmgr.slice/cgmgr-x.scope", LEAF)
+    ]

@@ -137,13 +137,12 @@ V1: dict[str, tuple[Resources, list[tuple[str, str, Any]]]] = {
     "io": (
         Resources(
             io=Io(
-                weight=4_500,
+                weight=500,
                 devices=(IoDevice(device="8:0", weight=1_200, rbps=1, wbps=2, riops=3),),
             )
         ),
         [
             ("BlockIOWeight", "t", 500),
-            ("BlockIODeviceWeight", "a(st)", [(PATH, 200)]),
             ("BlockIOReadBandwidth", "a(st)", [(PATH, 1)]),
             ("BlockIOWriteBandwidth", "a(st)", [(PATH, 2)]),
         ],
@@ -315,8 +314,11 @@ def test_what_has_no_property(version: int) -> None:
         (memory(soft_limit_bytes=5), 1, NEWEST, ("memory.soft_limit_bytes",)),
         (disk(rbps=1, riops=2, latency_us=3), 1, NEWEST, ("io.8:0.riops", "io.8:0.latency_us")),
         (disk(latency_us=3), 2, 239, ("io.8:0.latency_us",)),
-        (Resources(io=Io(weight=105)), 1, NEWEST, ("io.weight",)),
-        (Resources(io=Io(weight=111)), 1, NEWEST, ()),
+        (Resources(io=Io(weight=9)), 1, NEWEST, ("io.weight",)),
+        (Resources(io=Io(weight=10)), 1, NEWEST, ()),
+        (Resources(io=Io(weight=1_000)), 1, NEWEST, ()),
+        (Resources(io=Io(weight=1_001)), 1, NEWEST, ("io.weight",)),
+        (disk(weight=50), 1, NEWEST, ("io.8:0.weight",)),
         (cpu(weight=59, shares=512), 1, NEWEST, ()),
         (cpu(weight=59, shares=512), 2, NEWEST, ()),
         (Resources(unified=(Raw(file="memory.max", value="5"),)), 2, NEWEST, ()),
@@ -445,8 +447,8 @@ WRITTEN: list[tuple[str, Resources]] = [
     ("IOWriteIOPSMax=/dev/sda  7", disk(wiops=7)),
     ("IODeviceLatencyTargetSec=/dev/sda 25ms", disk(latency_us=25_000)),
     ("IOReadBandwidthMax=", Resources()),
-    ("BlockIOWeight=500", Resources(io=Io(weight=4_500))),
-    ("BlockIODeviceWeight=/dev/sda 200", disk(weight=1_200)),
+    ("BlockIOWeight=500", Resources(io=Io(weight=500))),
+    ("BlockIODeviceWeight=/dev/sda 200", disk(weight=200)),
     ("BlockIOReadBandwidth=/dev/sda 5", disk(rbps=5)),
     ("BlockIOWriteBandwidth=/dev/sda 5", disk(wbps=5)),
     ("DevicePolicy=strict", Resources(devices=())),
