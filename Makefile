@@ -3,7 +3,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 PYTEST := $(RUN) pytest
 
-.PHONY: help setup demo test test-unit test-root test-vm test-interop bench \
+.PHONY: help setup demo test test-unit test-root test-vm test-interop support bench \
 	check lint format-check mypy pyright imports layout format
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test-root     on the kernel that runs here, as root"
 	@echo "make test-vm       in guests with systemd as PID 1"
 	@echo "make test-interop  through other people's clients"
+	@echo "make support       write README's table from what the guests show"
 	@echo "make check         ruff, mypy, pyright, import-linter, the layout of the checkout"
 	@echo "make bench         the measurements of docs/benchmarks.md"
 	@echo "make format        let ruff rewrite the layout of the source"
@@ -31,6 +32,10 @@ test:
 test-unit test-root test-vm test-interop: test-%:
 	@tools/setup.sh $*
 	@$(PYTEST) --lane=$*
+
+support:
+	@tools/setup.sh vm
+	@$(PYTEST) --lane=vm --fill-in
 
 bench:
 	@tools/setup.sh bench

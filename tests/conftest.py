@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from . import lanes, leaks, supervisor
+from . import lanes, leaks, supervisor, support
 
 ROOT = Path(__file__).parent.parent
 TOKEN = f"cgmgr-test-{os.getpid()}"
@@ -25,6 +25,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "cgmgr")
 
 _watch = pytest.StashKey[leaks.Watch]()
 _unclear = pytest.StashKey[list[leaks.Leak]]()
+_shown = pytest.StashKey[list[support.Shown]]()
 
 
 # A shell starts what it puts into the background with ^C ignored, and cgmgr leaves that as it is.
@@ -37,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lane", action="append", choices=names, help="only these lanes' tests")
     parser.addoption("--guest-args", help="for pytest in each guest: --guest-args='-k memory -x'")
     parser.addoption("--guest-tests", help="run in each guest: 'tests/root/test_gc.py tests/x'")
+    parser.addoption("--fill-in", action="store_true", help="write README's table of the guests")
     parser.addoption("--guest-limit", help="seconds that one guest may take")
 
 
@@ -90,9 +92,22 @@ def _folders_of_the_run(  # pyright: ignore[reportUnusedFunction]
     yield
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_shown] = shown = []
+
+    class Collector:
+        @staticmethod
+        def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+            if report.when == "call" and report.passed:
+                shown.extend(support.shown_by(report.nodeid, report.user_properties))
+
+    config.pluginmanager.register(Collector())
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
+    _compare_the_table(session)
     if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.getoption("--lane"):
         session.exitstatus = pytest.ExitCode.OK  # the summary says that the lane is empty
     if _watch not in config.stash:
@@ -111,15 +126,36 @@ def _let_go() -> None:
         link.shutdown()
 
 
+def _compare_the_table(session: pytest.Session) -> None:
+    """What all guests showed is what README says, or is written there."""
+    shown = session.config.stash[_shown]
+    everywhere = {one.layout for one in shown} >= set(support.LAYOUTS)
+    part = session.config.getoption("--guest-args") or session.config.getoption("--guest-tests")
+    if session.exitstatus != pytest.ExitCode.OK or not everywhere or part:
+        return
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    true = support.filled_in(text, support.table(shown))
+    if session.config.getoption("--fill-in"):
+        readme.write_text(true)
+    elif true != text:
+        words = "README's table is not what the guests showed; make support writes this:"
+        _report_error(session, "the_table_is_true", f"{words}\n{support.table(shown)}")
+
+
 def _report_as_error(session: pytest.Session, left: list[leaks.Leak]) -> None:
-    """Count it among the errors, so that pytest's closing line tells it too."""
     listed = "\n".join(f"  {leak}" for leak in left)
+    _report_error(session, "nothing_is_left_behind", f"this run left on the machine:\n{listed}")
+
+
+def _report_error(session: pytest.Session, name: str, words: str) -> None:
+    """Count it among the errors, so that pytest's closing line tells it too."""
     report = pytest.TestReport(
-        nodeid="tests/conftest.py::nothing_is_left_behind",
-        location=("tests/conftest.py", None, "nothing_is_left_behind"),
+        nodeid=f"tests/conftest.py::{name}",
+        location=("tests/conftest.py", None, name),
         keywords={},
         outcome="failed",
-        longrepr=f"this run left on the machine:\n{listed}",
+        longrepr=words,
         when="teardown",
     )
     session.config.hook.pytest_runtest_logreport(report=report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,13 @@ from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
 from cgmgr.rundir import Rundir
+from tests import support
 
-DRIVERS = ("cgroupfs", "systemd")
+DRIVERS = ("cgroupfs", "systemd", "outside")
+OUTSIDE = Path(__file__).parent / "outside"
+"""A package of its own; its driver is found by the entry point `cgmgr.drivers`."""
+
+Proves = Callable[[str, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +28,23 @@ def host() -> Host:
 
 
 @pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> str:
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name: str = request.param
     if name == "systemd" and not Path("/", BOOTED).is_dir():
         pytest.skip("needs systemd as PID 1 (sd_booted(3))")
+    if name == "outside":
+        monkeypatch.syspath_prepend(OUTSIDE)
     return name
+
+
+@pytest.fixture
+def proves(driver: str, record_property: Callable[[str, object], None]) -> Proves:
+    """Say what the test shows, if it passes: a row of README's table, and one of `support.HOW`."""
+
+    def say(row: str, what: str) -> None:
+        record_property(support.PROPERTY, [driver, row, what])
+
+    return say
 
 
 @pytest.fixture
