@@ -55,6 +55,17 @@ class Report(Record):
     lost: tuple[str, ...] = ()
 
 
+class Foretold(Record):
+    """What a change would do, a line each, and what best effort would leave out of it."""
+
+    lines: tuple[str, ...] = ()
+    refused: tuple[CgmgrError, ...] = ()
+
+    def said(self) -> list[str]:
+        """All of it, a line each."""
+        return [*self.lines, *(f"not held: {error}" for error in self.refused)]
+
+
 class Group:
     """A group that exists.  Get one from `cgmgr.manager.Manager`.
 
@@ -171,16 +182,20 @@ class Group:
             lost=tuple(lost),
         )
 
-    def plan(
+    def plan(self, resources: Resources | None = None, **how: Any) -> list[str]:
+        """The lines of what `update` would do, given what it is given.  Changes nothing.  Raises
+        what it would, as far as it can be foreseen."""
+        return self.foresee(resources, **how).said()
+
+    def foresee(
         self,
         resources: Resources | None = None,
         *,
         best_effort: bool = False,
         properties: Sequence[str] = (),
         **words: Any,
-    ) -> list[str]:
-        """The lines of what `update` would do.  Changes nothing.  Raises what it would, as far as
-        it can be foreseen."""
+    ) -> Foretold:
+        """As `plan`, with what best effort would leave out by itself."""
         request = self._request(asked_for(resources, words), best_effort, properties)
         rights.demand(self.host)
         observed = self.driver.observe(request)
@@ -363,10 +378,10 @@ class Group:
         return self.at(min(self.paths))
 
 
-def foretold(plan: Plan, observed: Observed, machine: Machine) -> list[str]:
-    """The lines of a plan, and of what best effort leaves out."""
-    refused = (*observed.skipped, *plan.refused)
-    return [*plan.describe(machine), *(f"not held: {error}" for error in refused)]
+def foretold(plan: Plan, observed: Observed, machine: Machine) -> Foretold:
+    """What a plan would do."""
+    lines = tuple(plan.describe(machine))
+    return Foretold(lines=lines, refused=(*observed.skipped, *plan.refused))
 
 
 def asked_for(resources: Resources | None, words: Mapping[str, Any]) -> Resources:

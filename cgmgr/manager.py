@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from cgmgr.collect import Collected
     from cgmgr.driver import Driver
+    from cgmgr.group import Foretold
     from cgmgr.plan import Plan
     from cgmgr.policy import Policy
     from cgmgr.result import Result
@@ -150,7 +151,15 @@ class Manager:
         """Where a new group will be, in every hierarchy."""
         return {h.key: kernfs.join(h.base, place) for h in self.driver.host.managed}
 
-    def plan(
+    def plan(self, name: str, resources: Resources | None = None, **how: Any) -> list[str]:
+        """The lines of what `create` would do, given what it is given.  Changes nothing.
+
+        Settings that best effort leaves out are lines of their own.  Raises what `create` would, as
+        far as it can be foreseen.  What a change of a group would do, its `plan` says.
+        """
+        return self.foresee(name, resources, **how).said()
+
+    def foresee(
         self,
         name: str,
         resources: Resources | None = None,
@@ -160,12 +169,8 @@ class Manager:
         best_effort: bool = False,
         properties: Sequence[str] = (),
         **words: Any,
-    ) -> list[str]:
-        """The lines of what `create` would do.  Changes nothing.
-
-        Settings that best effort leaves out are lines of their own.  Raises what `create` would, as
-        far as it can be foreseen.  What a change of a group would do, its `plan` says.
-        """
+    ) -> Foretold:
+        """As `plan`, with what best effort would leave out by itself."""
         asked = asked_for(_below(policy, resources), words)
         request = self._request(name, asked, policy).replace(
             threaded=threaded, best_effort=best_effort, properties=tuple(properties)

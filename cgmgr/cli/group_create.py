@@ -33,10 +33,11 @@ def create(
     manager = groups.manager(settings.driver(driver, below))
     how: dict[str, Any] = {"policy": below, "threaded": threaded, "best_effort": best_effort}
     how["properties"] = rest
-    if dry_run or manager.driver.name == "dryrun":
-        lines = manager.plan(name, asked, **how)
-        print("\n".join(lines))
-        return
-    group = manager.create(name, asked, **how)
+    said = [*(words or []), *(properties or [])]
+    with settings.about(said):
+        if dry_run or manager.driver.name == "dryrun":
+            groups.foretell(manager.foresee(name, asked, **how), said)
+            return
+        group = manager.create(name, asked, **how)
     group.close()
-    groups.tell(group.report)
+    groups.tell(group.report, said)

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from cgmgr.group import Group
+    from cgmgr.group import Foretold, Group, Report
     from cgmgr.manager import Manager
     from cgmgr.resources import Resources
     from cgmgr.result import Result
@@ -74,17 +74,20 @@ def run(
     asked, more = settings.parted(settings.resources(words, below), properties)
     form = results.form(result)
     limit = settings.seconds(timeout) if timeout else None
+    said = [*words, *(properties or [])]
     how: dict[str, Any] = {"best_effort": best_effort, "properties": more}
     driver = "auto"
     if name is None:
         how["policy"], driver = below, settings.driver(driver, below)
     manager = groups.manager(driver)
     if dry_run:
-        print("\n".join([*_plan(manager, name, asked, how), f"exec {' '.join(argv)}"]))
+        with settings.about(said):
+            groups.foretell(_foresee(manager, name, asked, how), said)
+        print(f"exec {' '.join(argv)}")
         return 0
     with Foreground(limit) as foreground:
         groups.sweep(manager)
-        with _group(manager, name, asked, how) as group:
+        with _group(manager, name, asked, how, said) as group:
             try:
                 ended = _run(group, argv, foreground, temp)
             finally:
@@ -124,23 +127,23 @@ def _is_setting(word: str) -> bool:
 
 @contextlib.contextmanager
 def _group(
-    manager: Manager, name: str | None, asked: Resources, how: dict[str, Any]
+    manager: Manager, name: str | None, asked: Resources, how: dict[str, Any], said: list[str]
 ) -> Generator[Group]:
     """The named group with its settings made, or one for this command alone."""
-    from . import groups
+    from . import groups, settings
 
-    if name is None:
-        with manager.group(resources=asked, **how) as group:
-            groups.tell(group.report)
-            yield group
-        return
-    group = groups.find(manager, name)
-    try:
-        if asked or how["properties"]:
-            groups.tell(group.update(asked, **how))
+    with contextlib.ExitStack() as stack:
+        with settings.about(said):
+            if name is None:
+                group = stack.enter_context(manager.group(resources=asked, **how))
+                report: Report | None = group.report
+            else:
+                group = groups.find(manager, name)
+                stack.callback(group.close)
+                report = group.update(asked, **how) if asked or how["properties"] else None
+        if report is not None:
+            groups.tell(report, said)
         yield group
-    finally:
-        group.close()
 
 
 def _run(group: Group, argv: list[str], foreground: Foreground, temp: bool) -> Result | None:
@@ -168,7 +171,7 @@ def _run(group: Group, argv: list[str], foreground: Foreground, temp: bool) -> R
         return process.account_for(run)
 
 
-def _plan(manager: Manager, name: str | None, asked: Resources, how: dict[str, Any]) -> list[str]:
+def _foresee(manager: Manager, name: str | None, asked: Resources, how: dict[str, Any]) -> Foretold:
     from cgmgr.manager import name_of_its_own
 
     from . import groups
@@ -176,7 +179,7 @@ def _plan(manager: Manager, name: str | None, asked: Resources, how: dict[str, A
     if name is not None:
         group = groups.find(manager, name)
         try:
-            return group.plan(asked, **how)
+            return group.foresee(asked, **how)
         finally:
             group.close()
-    return manager.plan(name_of_its_own(), asked, **how)
+    return manager.foresee(name_of_its_own(), asked, **how)

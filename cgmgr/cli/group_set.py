@@ -32,9 +32,10 @@ def set_(
         raise UsageError("nothing to set", hint=f"cgmgr group set {name} memory=64M")
     below = settings.policy(policy)
     asked, rest = settings.parted(settings.resources(words or [], below), properties)
-    with groups.opened(name) as group:
+    said = [*(words or []), *(properties or [])]
+    with settings.about(said), groups.opened(name) as group:
         if dry_run:
-            for line in group.plan(asked, best_effort=best_effort, properties=rest):
-                print(line)
+            foretold = group.foresee(asked, best_effort=best_effort, properties=rest)
+            groups.foretell(foretold, said)
             return
-        groups.tell(group.update(asked, best_effort=best_effort, properties=rest))
+        groups.tell(group.update(asked, best_effort=best_effort, properties=rest), said)

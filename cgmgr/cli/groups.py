@@ -13,10 +13,10 @@ from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from typing import TypeVar
 
-    from cgmgr.group import Group, Report
+    from cgmgr.group import Foretold, Group, Report
     from cgmgr.manager import Manager
 
     T = TypeVar("T")
@@ -165,8 +165,20 @@ def state(group: Group) -> str:
         return ""
 
 
-def tell(report: Report) -> None:
-    """What came of a change otherwise than it was asked, on standard error."""
+def foretell(foretold: Foretold, texts: Sequence[str]) -> None:
+    """What a change would do, on standard output; `texts` are what was typed."""
+    from . import settings
+
+    for error in foretold.refused:
+        settings.reworded(error, texts)
+    for line in foretold.said():
+        print(line)
+
+
+def tell(report: Report, texts: Sequence[str] = ()) -> None:
+    """What came of a change otherwise than it was asked, on standard error; `texts` are what was
+    typed."""
+    from . import settings
     from .failing import complain
 
     for effect in report.effects:
@@ -174,6 +186,7 @@ def tell(report: Report) -> None:
     for line in report.lost:
         complain(f"cgmgr: note: {line}")
     for error in report.refused:
+        settings.reworded(error, texts)
         complain(f"cgmgr: not held: {error}")
 
 

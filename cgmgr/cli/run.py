@@ -59,7 +59,7 @@ def command(words: list[str]) -> int:
     request = request.replace(cgroups_path=group)
     if given.on("dry-run") or manager.driver.name == "dryrun":
         with about_flags(given):
-            print("\n".join(_plan(request, manager, how)))
+            print("\n".join(_plan(request, given, manager, how)))
         return 0
     _check_terminal(given)
     with Foreground(run_options.seconds(given)) as foreground:
@@ -203,16 +203,21 @@ def _as_it_is() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-def _plan(request: ContainerRequest, manager: Manager, how: dict[str, Any]) -> list[str]:
+def _plan(
+    request: ContainerRequest, given: Given, manager: Manager, how: dict[str, Any]
+) -> list[str]:
     """Everything that would be done, a line each."""
     from cgmgr.runtime import bundle, launcher, spec
 
     path = f"{bundle.DEFAULT_STORE}/{request.id}"
     config = spec.build(request, bundle.DEFAULT_STORE)
     setup = launcher.compiled(config, path, manager.host)
+    foretold = manager.foresee(request.cgroups_path, request.resources, **how)
+    for error in foretold.refused:
+        flagged(error, given)
     return [
         f"# the group {request.cgroups_path}",
-        *manager.plan(request.cgroups_path, request.resources, **how),
+        *foretold.said(),
         f"# the container {request.id}",
         *bundle.describe(bundle.DEFAULT_STORE, request.id, spec.layers(request)),
         *setup.describe(),

@@ -5,11 +5,13 @@ Law: text to values; the grammar of each word is the library's (`cgmgr.resources
 
 from __future__ import annotations
 
-from cgmgr.errors import RequestError
+import contextlib
+
+from cgmgr.errors import CgmgrError, RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from cgmgr.policy import Policy
     from cgmgr.resources import Resources
@@ -22,6 +24,24 @@ def resources(assignments: Sequence[str], policy: Policy | None = None) -> Resou
 
     below = policy.resources if policy is not None else None
     return resources_of(below, device_number, **split_words(assignments))
+
+
+def reworded(error: CgmgrError, texts: Sequence[str]) -> None:
+    """Have a complaint speak of what was typed: ``word=value`` texts, properties among them."""
+    from cgmgr.facts import device_number
+    from cgmgr.resources.flags import in_typed, typed
+
+    in_typed(error, typed(texts, device_number))
+
+
+@contextlib.contextmanager
+def about(texts: Sequence[str]) -> Generator[None]:
+    """Complaints that leave this speak of what was typed."""
+    try:
+        yield
+    except CgmgrError as error:
+        reworded(error, texts)
+        raise
 
 
 def parted(asked: Resources, properties: Sequence[str] | None) -> tuple[Resources, tuple[str, ...]]:

@@ -1,19 +1,24 @@
-"""Which flag said a word: complaints about words, in the words of a command line.
+"""What was typed for a word, a flag or another's name of it: complaints in those.
 
 Law: names only.  What a flag means is `docker`'s business, what a word means `words`'.
 """
 
 from __future__ import annotations
 
+import contextlib
+
+from cgmgr.errors import RequestError
+
 from . import aliases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Final, TypeVar
 
     from cgmgr.errors import CgmgrError
+
+    from .devices import Resolve
 
     E = TypeVar("E", bound=CgmgrError)
 
@@ -59,18 +64,45 @@ def in_flags(error: E, given: Collection[str]) -> E:
     `given` are the names of the flags that were given.  A word that none of them says came from
     elsewhere, such as a policy, and stays.
     """
-    import re
-
-    said = (error.operation or "").partition(" ")[2].partition(" of ")[0]
-    leading = rf"(?<=^){said}\b|(?<=^invalid ){said}\b" if said in SAYERS else r"(?!)"
-    plain = "|".join(word for word in SAYERS if "_" in word)
-
-    def flag(found: re.Match[str]) -> str:
-        said = next((name for name in SAYERS[found[0]] if name in given), None)
-        return dashed(said) if said else found[0]
-
-    error.message = re.sub(rf"{leading}|(?<![\w./-])(?:{plain})(?![\w./])", flag, error.message)
+    named = {word: [flag for flag in flags if flag in given] for word, flags in SAYERS.items()}
+    in_typed(error, {word: dashed(flags[0]) for word, flags in named.items() if flags})
     word, equals, value = (error.hint or "").strip("'").partition("=")
     if equals and word in SAYERS:
         error.hint = aliases.assignment(dashed(SAYERS[word][0]), value)
     return error
+
+
+def in_typed(error: E, typed: Mapping[str, str]) -> E:
+    """A complaint about our words, about what was typed for them.  Changes the error."""
+    import re
+
+    if not typed:
+        return error
+    said = (error.operation or "").partition(" ")[2].partition(" of ")[0]
+    leading = rf"(?<=^){said}\b|(?<=^invalid ){said}\b" if said in typed else r"(?!)"
+    plain = "|".join(word for word in typed if "_" in word) or r"(?!)"
+    named = rf"{leading}|(?<![\w./-])(?:{plain})(?![\w./]| controller\b)"
+    error.message = re.sub(named, lambda found: typed[found[0]], error.message)
+    return error
+
+
+def typed(assignments: Iterable[str], resolve: Resolve | None = None) -> dict[str, str]:
+    """Our word -> what was typed for it, where that is another: docker's word, a property of
+    systemd's, or one with "-"; of ``WORD=VALUE`` texts."""
+    from .systemd_text import TEXTS, from_assignments
+    from .words import words_of
+
+    found: dict[str, str] = {}
+    for text in assignments:
+        said = text.partition("=")[0].strip()
+        word = said.replace("-", "_")
+        words: Iterable[str] = (aliases.FLAGS[word][0] if word in aliases.FLAGS else word,)
+        if word == aliases.TOGETHER:
+            words = ("swap",)
+        elif said in TEXTS:
+            with contextlib.suppress(RequestError):
+                words = words_of(from_assignments([text], resolve))
+        for name in words:
+            if name != said:
+                found.setdefault(name, said)
+    return found

@@ -4,7 +4,7 @@ import pytest
 
 from cgmgr.errors import ControllerUnavailable, RequestError
 from cgmgr.resources.docker import FLAGS
-from cgmgr.resources.flags import SAYERS, dashed, in_flags
+from cgmgr.resources.flags import SAYERS, dashed, in_flags, in_typed, typed
 from cgmgr.resources.words import NAMES
 
 #: a complaint, what it is about, its hint, the flags that were given; the complaint, the hint then
@@ -65,6 +65,14 @@ SAID: dict[str, tuple[str, str, str | None, tuple[str, ...], str, str | None]] =
         "--cpu-rt-runtime is 2, and must be no more than --cpu-rt-period, 1",
         None,
     ),
+    "a-controller-of-that-name": (
+        "the net_prio controller is not available",
+        "set",
+        None,
+        ("net_prio",),
+        "the net_prio controller is not available",
+        None,
+    ),
     "said-by-nobody-here": (
         "cpuset cannot be 9",
         "set cpuset",
@@ -106,6 +114,35 @@ def test_words_become_the_flags_that_said_them(
     error = in_flags(RequestError(message, operation=operation, hint=hint), given)
 
     assert (str(error), error.hint) == (said, hinted)
+
+
+TYPED: dict[str, tuple[list[str], dict[str, str]]] = {
+    "ours": (["memory=1G", "memory_high=5M"], {}),
+    "dashes": (["memory-high=5M"], {"memory_high": "memory-high"}),
+    "docker's": (["memory-reservation=64M"], {"memory_soft": "memory-reservation"}),
+    "docker's-sum": (["memory=1G", "memory-swap=2G"], {"swap": "memory-swap"}),
+    "systemd's": (
+        ["MemoryHigh=5M", "TasksMax=4"],
+        {"memory_high": "MemoryHigh", "pids": "TasksMax"},
+    ),
+    "malformed": (["MemoryHigh=5Q"], {}),
+    "the-first-of-two": (["memory-low=5M", "MemoryLow=6M"], {"memory_low": "memory-low"}),
+}
+
+
+@pytest.mark.parametrize(("texts", "words"), TYPED.values(), ids=TYPED)
+def test_what_was_typed_for_a_word(texts: list[str], words: dict[str, str]) -> None:
+    assert typed(texts) == words
+
+
+def test_words_become_what_was_typed() -> None:
+    error = RequestError(
+        "memory_high cannot be held here; memory_low can", operation="set memory_high"
+    )
+
+    assert str(in_typed(error, {"memory_high": "MemoryHigh"})) == (
+        "MemoryHigh cannot be held here; memory_low can"
+    )
 
 
 def test_the_error_stays_what_it_was() -> None:

@@ -249,6 +249,26 @@ def test_help_says_what_json_has(group: str, words: tuple[str, ...]) -> None:
     assert [key for key in keys if key not in about] == []
 
 
+@pytest.mark.parametrize("dry", [False, True], ids=["done", "foreseen"])
+def test_what_is_not_held_is_told_as_it_was_typed(group: str, name: str, dry: bool) -> None:
+    """A word that the host cannot hold, whichever its version of the memory controller is."""
+    v1 = any((folder / "memory.limit_in_bytes").exists() for folder in directories(group))
+    word = "MemoryHigh=5M" if v1 else "memory-swappiness=5"
+    said = word.partition("=")[0]
+    how = ["--best-effort", *(["--dry-run"] if dry else [])]
+    for words in (
+        ["create", *how, f"{name}/x", word],
+        ["set", *how, group, word],
+        ["run", *how, group, word, "--", "true"],
+        ["run", *how, "--temp", word, "--", "true"],
+    ):
+        ended = cgmgr("group", *words)
+        assert ended.returncode == 0, ended.stderr
+        assert f"not held: {said} cannot be held here" in ended.stdout + ended.stderr
+    strict = cgmgr("group", "set", group, word)
+    assert strict.stderr.startswith(f"cgmgr: {said} cannot be held here")
+
+
 def test_frozen_and_thawed(group: str, sleeper: "subprocess.Popen[bytes]") -> None:
     assert cgmgr("group", "freeze", group).returncode == 0
     assert cgmgr("group", "get", group).stdout.startswith(f"/cgmgr/{group}: frozen")
