@@ -66,7 +66,7 @@ def collect(manager: Manager) -> Collected:
     )
 
 
-def settle(manager: Manager, name: str) -> list[str] | None:
+def settle(manager: Manager, name: str) -> tuple[str, ...] | None:
     """Clear up after whoever was killed in the middle of making, changing or removing a group.
 
     Returns what could not be done, a line each; None where there was nothing to do, or somebody
@@ -79,7 +79,7 @@ def settle(manager: Manager, name: str) -> list[str] | None:
         if note is None:
             return None
         group = manager.group_of(note)
-        lost = unfinished.settle(group)
+        lost = unfinished.settle(group).lost
     parents.prune(group.driver, manager.rundir, name)
     return lost
 

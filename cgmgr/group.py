@@ -47,11 +47,14 @@ TIMEOUT_S: Final = 10.0
 
 
 class Report(Record):
-    """What came of a change: values that the kernel rounded, what was refused (best effort), and
-    what somebody who was killed had left that could not be put back."""
+    """What came of a change: values that the kernel rounded, and what was refused (best effort).
+
+    `restored` where somebody had been killed in the middle of another change, whose old settings
+    were put back first, but for what was `lost`."""
 
     effects: tuple[Effect, ...] = ()
     refused: tuple[CgmgrError, ...] = ()
+    restored: bool = False
     lost: tuple[str, ...] = ()
 
 
@@ -167,19 +170,23 @@ class Group:
         the next change, or with `Manager.gc`.
         """
         asked = asked_for(resources, words)
+        settled = unfinished.Settled()
         try:
             with self._lock():
-                lost = unfinished.settle(self)
+                settled = unfinished.settle(self)
                 machine, plan = self._compile(asked, best_effort, properties)
                 with machine:
                     self.resources = unfinished.change(self, plan, machine, asked)
-        except NoSuchGroup:  # its removal had been cut short, and was finished just now
+        except NoSuchGroup as error:
+            if settled.removed:
+                error.add_note("a process was killed while it made or removed it: it went just now")
             prune(self.driver, self.rundir, self.name)
             raise
         return Report(
             effects=tuple(machine.effects),
             refused=(*plan.refused, *machine.refused),
-            lost=tuple(lost),
+            restored=settled.restored,
+            lost=settled.lost,
         )
 
     def plan(self, resources: Resources | None = None, **how: Any) -> list[str]:

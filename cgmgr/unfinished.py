@@ -23,6 +23,7 @@ from cgmgr.errors import (
     RequestError,
 )
 from cgmgr.plan import BY_DRIVER
+from cgmgr.record import Record
 from cgmgr.resources import DeviceRule, Resources
 from cgmgr.rundir import GroupRecord
 from cgmgr.statedir import FULL
@@ -104,10 +105,19 @@ def remove(group: Group, timeout: float, *, kill: bool) -> None:
                 rundir.end(below)
 
 
-def settle(group: Group) -> list[str]:
+class Settled(Record):
+    """What was cleared up: `removed` where the group went, `restored` where old settings were put
+    back; `lost`, a line each, is what could not be done: an old value that is not taken any more,
+    or a removal without force that would now cost a process its life."""
+
+    removed: bool = False
+    restored: bool = False
+    lost: tuple[str, ...] = ()
+
+
+def settle(group: Group) -> Settled:
     """Clear up after whoever was killed in the middle of something with this group; nothing to do
-    where nobody was.  Returns what could not be done, a line each: an old value that is not taken
-    any more, or a removal without force that would now cost a process its life.
+    where nobody was.
 
     The caller holds the group's lock.  Raises `GroupBusy` and `DeadlineExceeded`, and what is under
     way stays noted, where something cannot be killed.
@@ -115,21 +125,23 @@ def settle(group: Group) -> list[str]:
     rundir, name = group.rundir, group.name
     note = rundir.noted(name)
     if note is None:
-        return []
-    failures: list[str] = []
+        return Settled()
+    lost: tuple[str, ...] = ()
+    restored = False
     if note.before is None:
         if group.paths:
             if note.spare and (reason := _populated(group)):
                 rundir.end(name)
-                return [f"a removal that was cut short was given up: {reason}"]
+                return Settled(lost=(f"a removal that was cut short was given up: {reason}",))
             _take_away(group, SETTLE_S, kill=not note.spare)
         group.close()
         rundir.delete(name)
     elif rundir.load(name) in (None, note.replace(before=None)):
         # else the new record is there: only the end of the note was missing
-        failures = [line for was in note.before if (line := _put_back(group, note, was))]
+        lost = tuple(line for was in note.before if (line := _put_back(group, note, was)))
+        restored = True
     rundir.end(name)
-    return failures
+    return Settled(removed=note.before is None, restored=restored, lost=lost)
 
 
 def _populated(group: Group) -> str:

@@ -33,7 +33,7 @@ def set_(
     below = settings.policy(policy)
     asked, rest = settings.parted(settings.resources(words or [], below), properties)
     said = [*(words or []), *(properties or [])]
-    with settings.about(said), groups.opened(name) as group:
+    with settings.about(said), groups.opened(name, warn=dry_run) as group:
         if dry_run:
             foretold = group.foresee(asked, best_effort=best_effort, properties=rest)
             groups.foretell(foretold, said)

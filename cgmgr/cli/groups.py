@@ -100,11 +100,14 @@ def _of_container(manager: Manager, name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def opened(name: str, where: Manager | None = None) -> Generator[Group]:
-    """The group, or container's group, of that name, for as long as a command looks at it."""
+def opened(name: str, where: Manager | None = None, *, warn: bool = True) -> Generator[Group]:
+    """The group, or container's group, of that name, for as long as a command looks at it.  It is
+    told that it is half of something, with `warn`: a command that clears that up tells what it did.
+    """
     group = find(where if where is not None else manager(), name)
     try:
-        _warn(group)
+        if warn:
+            _warn(group)
         yield group
     finally:
         group.close()
@@ -183,6 +186,11 @@ def tell(report: Report, texts: Sequence[str] = ()) -> None:
 
     for effect in report.effects:
         complain(f"cgmgr: note: {effect.path} holds {effect.held}, asked was {effect.asked}")
+    if report.restored:
+        complain(
+            "cgmgr: note: a process was killed in the middle of changing this group: its old "
+            "settings were put back first"
+        )
     for line in report.lost:
         complain(f"cgmgr: note: {line}")
     for error in report.refused:

@@ -91,6 +91,25 @@ def test_a_change_is_taken_back(run: Elsewhere, group: str) -> None:
     assert said(run.cgmgr("gc")) == (0, "", "")
 
 
+def test_the_next_change_says_what_it_took_back(run: Elsewhere, group: str) -> None:
+    step = 1
+    while limit(group) == "50":
+        assert run.cgmgr("gc").returncode == 0
+        killed(run, step, "group", "set", group, "pids=70", "memory=128M")
+        step += 1
+    foreseen = run.cgmgr("group", "set", "--dry-run", group, "memory=96M")
+    assert foreseen.stderr.endswith("hint: cgmgr gc\n")
+
+    assert said(run.cgmgr("group", "set", group, "memory=96M")) == (
+        0,
+        "",
+        "cgmgr: note: a process was killed in the middle of changing this group: its old settings "
+        "were put back first\n",
+    )
+    assert limit(group) == "50"
+    assert said(run.cgmgr("group", "set", group, "memory=97M")) == (0, "", "")
+
+
 @pytest.mark.parametrize("next_command", ["create", "set", "rm", "run"])
 def test_the_next_command_clears_up_by_itself(
     run: Elsewhere, group: str, next_command: str
@@ -106,7 +125,11 @@ def test_the_next_command_clears_up_by_itself(
     ended = run.cgmgr(*words)
 
     if next_command == "set":
-        assert f"there is no group /cgmgr/{group}" in ended.stderr
+        assert ended.stderr == (
+            f"cgmgr: there is no group /cgmgr/{group}\n"
+            "a process was killed while it made or removed it: it went just now\n"
+            "hint: cgmgr group ls\n"
+        )
     else:
         assert ended.returncode == 0
     if next_command == "create":
