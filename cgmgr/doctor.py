@@ -16,7 +16,7 @@ from cgmgr.errors import CgmgrError
 from cgmgr.features import has_file, probe
 from cgmgr.host import DELEGATE, IMPLICIT_ON_V2, UNIFIED, Hierarchy, read_text
 from cgmgr.record import Record
-from cgmgr.rights import refusal
+from cgmgr.rights import ROOT, refusal
 from cgmgr.rundir import default_root, way_to_a_root
 
 TYPE_CHECKING = False
@@ -160,7 +160,7 @@ def _swap(host: Host) -> Iterator[Finding]:
             subject="memory",
             level=NO,
             text="swap is not counted by group: it cannot be limited",
-            fix="add swapaccount=1 to the kernel's command line",
+            fix="swapaccount=1 # on the kernel's command line",
         )
     elif len((read_text(host.root, "proc/swaps") or "").splitlines()) < 2:
         yield Finding(subject="memory", level=NOTE, text="the machine has no swap to limit")
@@ -212,7 +212,7 @@ def _pressure(host: Host) -> Iterator[Finding]:
             subject="pressure",
             level=NO,
             text="the kernel does not measure pressure",
-            fix="add psi=1 to the kernel's command line",
+            fix="psi=1 # on the kernel's command line",
         )
     elif host.v2 is None:
         yield Finding(
@@ -262,7 +262,7 @@ def _process(host: Host) -> Iterator[Finding]:
     effective = linux.capget()[0]
     if not effective >> 21 & 1:
         text = "no CAP_SYS_ADMIN: containers and device filters need it"
-        yield Finding(subject="rights", level=NO, text=text, fix="run as root")
+        yield Finding(subject="rights", level=NO, text=text, fix=ROOT)
     elif not effective >> 24 & 1:
         yield Finding(
             subject="rights",

@@ -239,7 +239,7 @@ class Host:
         v1 = _v1_name(controller)
         if controller in self.disabled:
             # a Raspberry Pi's firmware puts it there, and its kernel knows the opposite
-            return f"cgroup_enable={v1}, not cgroup_disable={v1}, on the kernel's command line"
+            return f"cgroup_enable={v1} # on the kernel's command line, not cgroup_disable={v1}"
         unified = self.mode == UNIFIED
         if self._delegated and unified and controller in self._delegable:
             return DELEGATE if self.pid1 == "systemd" else None

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from cgmgr.host import Host
 
 #: cgroup-v2.rst, "Delegation": what belongs to whom a group is delegated to
-_DELEGATED = "cgroup.{procs,subtree_control,threads}"
+_DELEGATED = "cgroup.procs cgroup.subtree_control cgroup.threads"
+#: ways out
+ROOT = "su # root may"
+OWN_SCOPE = "systemd-run --user --scope -p Delegate=yes -- $SHELL"
 
 
 def demand(host: Host) -> None:
@@ -49,7 +52,7 @@ def demand_entry(host: Host) -> None:
         operation="start",
         path=procs,
         errno=errno.EACCES,
-        hint="systemd-run --user --scope -p Delegate=yes -- $SHELL",
+        hint=OWN_SCOPE,
     )
 
 
@@ -76,16 +79,12 @@ def way_out(host: Host) -> str:
     """What to do about it.  A hierarchy of v1 is not for ordinary users: its limits are not safe to
     delegate (cgroup-v2.rst, "Delegation" is v2's), and systemd does not."""
     if host.mode != UNIFIED:
-        return "run as root"
+        return ROOT
     if host.pid1 == "systemd":
-        return (
-            "run as root, or in a group that is delegated to you:\n"
-            "systemd-run --user --scope -p Delegate=yes -- $SHELL"
-        )
+        return OWN_SCOPE
     assert host.v2 is not None
     group = f"{host.v2.mountpoint}/user-{os.geteuid()}"
     return (
-        "run as root, or have root delegate a group to you, with your shell in it:\n"
-        f"mkdir {group} && chown {os.geteuid()} {group} {group}/{_DELEGATED} &&\n"
-        f"    echo {os.getppid()} > {group}/cgroup.procs"
+        f"su -c 'mkdir {group} && cd {group} && chown {os.geteuid()} . {_DELEGATED} && "
+        f"echo {os.getppid()} > cgroup.procs' # a group of your own, with your shell in it"
     )

@@ -123,7 +123,7 @@ PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 TRANSPORTS: Final = ("jeepney", "pydbus")
 
 DBUS: Final = "org.freedesktop.DBus"
-_NOT_ALLOWED: Final = "run as root, or use the systemd of the user"
+_NOT_ALLOWED: Final = "su # or as a user with a systemd of your own"
 _HINTS: Final = {
     f"{DBUS}.Error.AccessDenied": _NOT_ALLOWED,
     f"{DBUS}.Error.InteractiveAuthorizationRequired": _NOT_ALLOWED,

@@ -51,7 +51,7 @@ _RESTART_S: Final = 5.0
 _RESTART_PAUSE_S: Final = 0.05
 
 _NO_BUS_HINTS: Final = {
-    False: "systemctl start dbus # as root; without a dbus-daemon, run as root",
+    False: "systemctl start dbus # or do it as root, who needs no dbus-daemon",
     True: "loginctl enable-linger $USER; export XDG_RUNTIME_DIR=/run/user/$(id -u)",
 }
 

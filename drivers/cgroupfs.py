@@ -253,7 +253,7 @@ def _refuse_properties(request: Request) -> None:
             operation="set property",
             path=request.group,
             value=request.properties[0],
-            hint="--driver systemd, where systemd is process 1",
+            hint="--driver systemd # where systemd is process 1",
         )
 
 

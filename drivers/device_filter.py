@@ -351,16 +351,17 @@ def _failed(verb: str, directory: Directory, error: OSError) -> CgmgrError:
         "errno": number,
     }
     if number in _UNREADABLE:
-        return NotDelegated(message, hint=_why_not_permitted(), **details)
+        if _locked_memory_counts():
+            return NotDelegated(message, hint="ulimit -l unlimited", **details)
+        why = "bpf(2) wants CAP_SYS_ADMIN in the first user namespace"
+        return NotDelegated(f"{message}: {why}", **details)
     if number == errno.ENOSYS or (number == errno.EINVAL and verb == "look at"):
         return ControllerUnavailable(message, controller="devices", **details)
     return KernelError(message, **details)
 
 
-def _why_not_permitted() -> str:
+def _locked_memory_counts() -> bool:
     """Kernels before 5.11 charge programs to RLIMIT_MEMLOCK, and say EPERM when it is too low."""
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     release = tuple(int(part) for part in os.uname().release.split(".")[:2] if part.isdigit())
-    if os.geteuid() == 0 and release < (5, 11) and soft != resource.RLIM_INFINITY:
-        return "ulimit -l unlimited"
-    return "run as root of the host: bpf(2) wants CAP_SYS_ADMIN in the first user namespace"
+    return os.geteuid() == 0 and release < (5, 11) and soft != resource.RLIM_INFINITY

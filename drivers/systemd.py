@@ -26,6 +26,7 @@ from cgmgr.errors import DriverError, HostError, NameTaken, NoSuchGroup, NotDele
 from cgmgr.host import UNIFIED
 from cgmgr.plan import Enable, MakeGroup, Plan, Target, Write
 from cgmgr.resources.systemd_text import spelled
+from cgmgr.rights import ROOT
 
 from . import systemd_sent as sent
 from . import units
@@ -289,7 +290,7 @@ class Systemd:
                 f"{observed.unit.name} is no scope and no slice, the kinds that cgmgr makes",
                 operation="create group",
                 path=observed.group,
-                hint="choose a name without that ending",
+                hint=f"cgmgr group create {observed.unit.name.rpartition('.')[0]}",
             )
         if request.threaded:
             raise HostError(
@@ -443,7 +444,7 @@ def _of_user(host: Host, systemd: Systemd1) -> Host:
             "groups of a user's systemd need the unified hierarchy, and this host has v1",
             operation="load driver",
             value=host.mode,
-            hint="run as root",
+            hint=ROOT,
         )
     return host.below(systemd.control_group())
 

@@ -257,7 +257,7 @@ def explain(error: DriverError, operation: str, unit: str) -> CgmgrError:
     if name == NO_SUCH_UNIT:
         return NoSuchGroup(text, hint=f"systemctl list-units --all {unit}", **told)
     if name in _DENIED:
-        hint = "run as root, or as a user with a systemd of your own"
+        hint = "su # or as a user with a systemd of your own"
         return NotDelegated(text, hint=hint, **told)
     if name in _MALFORMED:
         return RequestError(text, hint="man systemd.resource-control", **told)

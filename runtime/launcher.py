@@ -140,25 +140,28 @@ def _failure(what: str, number: int, words: str, path: str) -> KernelError:
     subject = path if what == EXEC else what
     about = f" ({path})" if path and path not in subject else ""
     reason = words[:1].lower() + words[1:]
+    for start, of, meaning in _MEANINGS:
+        if what.startswith(start) and number == of:
+            reason += f" ({meaning})"
     return KernelError(
         f"{what if what == EXEC else 'make container'}: {subject}{about}: {reason}",
         operation=operation,
         path=path or None,
         value=what,
         errno=number,
-        hint=next(
-            (hint for start, of, hint in _HINTS if what.startswith(start) and number == of), None
-        ),
+        hint="dmesg | tail" if what.startswith(_OVERLAY) and number == errno.EINVAL else None,
     )
 
 
-#: what a step begins with, errno, and what helps
-_HINTS: Final = (
+#: what the mount of the overlay begins with
+_OVERLAY: Final = "cd "
+#: what a step begins with, errno, and what that means there
+_MEANINGS: Final = (
     (
-        "cd ",
+        _OVERLAY,
         errno.EINVAL,
         "the store must lie on a file system that can hold an overlay's changes, such as ext4, "
-        "xfs, btrfs or tmpfs; dmesg | tail says more",
+        "xfs, btrfs or tmpfs",
     ),
     ("write ", errno.EACCES, "an oom score below the present one needs CAP_SYS_RESOURCE"),
     ("prlimit ", errno.EPERM, "a limit above the present hard one needs CAP_SYS_RESOURCE"),

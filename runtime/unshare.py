@@ -57,7 +57,7 @@ def demand(options: UnshareOptions) -> None:
             "unshare",
             ", ".join(_names(options)),
             errno.EPERM,
-            hint="run as root, or with --map-root-user, in a user namespace of your own",
+            hint="--map-root-user # in a user namespace of your own, or as root",
         )
 
 

@@ -124,7 +124,7 @@ def parse_volume(text: str, *, selinux: str = "/sys/fs/selinux/enforce") -> Volu
                 "--volume",
                 text,
                 f"{word}: a container's mounts never reach the host",
-                hint="rslave",
+                hint=f"-v {source}:{destination}:rslave",
             )
         else:
             raise _refused("--volume", text, _ELSEWHERE.get(word, f"unknown option {word!r}"))

@@ -66,7 +66,7 @@ CHANGED: dict[str, tuple[str, str, str | None, Finding]] = {
             subject="memory",
             level=NO,
             text="not available: the kernel was started with cgroup_disable=memory",
-            fix="cgroup_enable=memory, not cgroup_disable=memory, on the kernel's command line",
+            fix="cgroup_enable=memory # on the kernel's command line, not cgroup_disable=memory",
         ),
     ),
     "no quota": (
@@ -87,7 +87,7 @@ CHANGED: dict[str, tuple[str, str, str | None, Finding]] = {
             subject="memory",
             level=NO,
             text="swap is not counted by group: it cannot be limited",
-            fix="add swapaccount=1 to the kernel's command line",
+            fix="swapaccount=1 # on the kernel's command line",
         ),
     ),
     "no overlay": (
@@ -131,7 +131,7 @@ CHANGED: dict[str, tuple[str, str, str | None, Finding]] = {
             subject="pressure",
             level=NO,
             text="the kernel does not measure pressure",
-            fix="add psi=1 to the kernel's command line",
+            fix="psi=1 # on the kernel's command line",
         ),
     ),
     "iocost for one disk": (

@@ -16,9 +16,11 @@ from tests.fakefs import unpack
     ("name", "pid1", "hint"),
     [
         pytest.param("debian12-unified", "systemd", "systemd-run --user --scope", id="systemd"),
-        pytest.param("debian12-unified", "init", "cgroup.{procs,subtree_control", id="no systemd"),
-        pytest.param("debian12-legacy", "systemd", "run as root", id="legacy"),
-        pytest.param("linux618-hybrid", "init", "run as root", id="hybrid"),
+        pytest.param(
+            "debian12-unified", "init", "cgroup.procs cgroup.subtree_control", id="no systemd"
+        ),
+        pytest.param("debian12-legacy", "systemd", rights.ROOT, id="legacy"),
+        pytest.param("linux618-hybrid", "init", rights.ROOT, id="hybrid"),
     ],
 )
 def test_the_way_out_is_this_hosts(name: str, pid1: str, hint: str, tmp_path: Path) -> None:

@@ -92,8 +92,7 @@ def _on_top(policy: Policy, request: ContainerRequest) -> ContainerRequest:
 def _check_terminal(given: Given) -> None:
     if given.on("interactive") and given.on("tty") and not os.isatty(0):
         raise UsageError(
-            "standard input is no terminal, so it cannot be the container's",
-            hint="leave out -t, or -i",
+            "standard input is no terminal, so it cannot be the container's: leave out -t, or -i"
         )
 
 

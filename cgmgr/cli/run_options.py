@@ -114,11 +114,12 @@ def check_parent(given: Given, host: Host) -> None:
     try:
         check_no_path(parent, (h.mountpoint for h in host.hierarchies))
     except RequestError as error:
+        otherwise = "" if error.hint else "; there is a usual one where none is said"
         raise RequestError(
-            f"--cgroup-parent {error}",
+            f"--cgroup-parent {error}{otherwise}",
             operation="read --cgroup-parent",
             value=parent,
-            hint=f"--cgroup-parent {error.hint}" if error.hint else "leave out --cgroup-parent",
+            hint=f"--cgroup-parent {error.hint}" if error.hint else None,
         ) from error
 
 

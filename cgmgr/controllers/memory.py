@@ -54,7 +54,7 @@ FILES = {
 }
 
 NO_SWAP_ACCOUNTING = "the kernel does not count swap by group"
-SWAP_HINT = "add swapaccount=1 to the kernel's command line"
+SWAP_HINT = "swapaccount=1 # on the kernel's command line"
 RECLAIMED = "what the kernel reclaims, or kills, to get below it"
 
 UNPROTECTED = (

@@ -36,11 +36,14 @@ def failure(
     if stage in (JOIN, CLONE):
         return _not_placed(request.placement, stage, error, detail)
     if stage == EXEC:
-        return kernel_error(EXEC, name, number, hint=_EXEC_HINTS.get(number))
+        return kernel_error(EXEC, name, number, hint=_exec_hint(number, name))
     if stage == DIRECTORY and request.cwd is not None:
         return kernel_error(stage, os.fsdecode(request.cwd), number)
     subject = os.fsdecode(detail) or name
-    return kernel_error(stage, subject, number, hint=_HINTS.get((stage, number)))
+    refusal = kernel_error(stage, subject, number, hint=_HINTS.get((stage, number)))
+    if (stage, number) == _HARD_LIMIT:
+        refusal.message += ": raising a hard limit needs CAP_SYS_RESOURCE"
+    return refusal
 
 
 def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> CgmgrError:
@@ -64,16 +67,26 @@ def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> 
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 #: what clone3 says of the group, and not of the flags
 _GROUP_ERRORS = frozenset({errno.EACCES, errno.EBUSY, errno.EOPNOTSUPP})
+#: by errno: of a path, and of a name that was looked for in PATH
 _EXEC_HINTS = {
-    errno.ENOENT: "give a path, or put its folder on PATH; a script's interpreter may be missing",
-    errno.EACCES: "chmod +x, and look for noexec among the mount's options",
-    errno.ENOEXEC: "a script needs a first line such as #!/bin/sh",
-    errno.E2BIG: "arguments and environment are larger than the stack's limit allows",
+    errno.ENOENT: ("head -1 {} # of a script, this names its interpreter", "command -v {}"),
+    errno.EACCES: ("chmod +x {} # or is it noexec: findmnt -T {}", "type -a {}"),
+    errno.ENOEXEC: ("sed -i '1i #!/bin/sh' {}", "sed -i '1i #!/bin/sh' $(command -v {})"),
+    errno.E2BIG: ("ulimit -s unlimited # a quarter of it is for words and environment",) * 2,
 }
 _HINTS = {
     ("join session keyring", errno.EDQUOT): "sysctl kernel.keys.maxkeys=2000",
-    ("set rlimit", errno.EPERM): "raising a hard limit needs CAP_SYS_RESOURCE",
 }
+_HARD_LIMIT = ("set rlimit", errno.EPERM)
+
+
+def _exec_hint(number: int, name: str) -> str | None:
+    if number not in _EXEC_HINTS:
+        return None
+    from shlex import quote
+
+    of_path, of_name = _EXEC_HINTS[number]
+    return (of_path if "/" in name else of_name).replace("{}", quote(name))
 
 
 def _path(fd: int | None) -> str:

@@ -36,10 +36,10 @@ SAID: dict[str, tuple[str, str, str | None, tuple[str, ...], str, str | None]] =
     "swap-that-nobody-asked-for": (
         "swap cannot be held here: not counted",
         "set swap",
-        "add swapaccount=1 to the kernel's command line",
+        "swapaccount=1 # on the kernel's command line",
         ("memory",),
         "--memory cannot be held here: not counted",
-        "add swapaccount=1 to the kernel's command line",
+        "swapaccount=1 # on the kernel's command line",
     ),
     "cpus-by-quota": (
         "cpus cannot be 9 CPUs: this machine has 2",

@@ -70,7 +70,7 @@ def test_a_change_is_refused_for_want_of_rights(words: str, group: Group) -> Non
     assert said.stdout == ""
     first, second = said.stderr.splitlines()
     assert first.startswith("cgmgr: changing groups needs root here: user 65534 may not write in /")
-    assert second.startswith("hint: run as root")
+    assert second == "hint: su # root may"
     assert group.state == "thawed"
 
 
@@ -87,7 +87,7 @@ def test_namespaces_that_need_root_say_how_to_do_without(words: list[str]) -> No
     assert (said.returncode, said.stdout) == (1, "")
     assert said.stderr == (
         "cgmgr: unshare mount, network: operation not permitted\n"
-        "hint: run as root, or with --map-root-user, in a user namespace of your own\n"
+        "hint: --map-root-user # in a user namespace of your own, or as root\n"
     )
 
 
