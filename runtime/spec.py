@@ -20,6 +20,7 @@ from cgmgr.errors import RequestError
 from cgmgr.record import Record
 
 from . import capabilities, namespaces, overlay, users
+from .identity import OOM_SCORES, RLIMITS, above_hard
 from .layout import LAYERS, VOLATILE
 from .root import clean
 from .volumes import Tmpfs, Volume
@@ -87,6 +88,15 @@ class Ulimit(Record):
     soft: int
     hard: int
 
+    def check(self) -> None:
+        if self.name.upper() not in RLIMITS:
+            reason = f"unknown limit {self.name!r}, there are {', '.join(RLIMITS).lower()}"
+        elif above_hard(self.soft, self.hard):
+            reason = "the soft limit is above the hard one"
+        else:
+            return
+        raise _refused("--ulimit", f"{self.name}={self.soft}:{self.hard}", reason)
+
 
 class ContainerRequest(Record):
     """A container as it is asked for.
@@ -146,6 +156,11 @@ class ContainerRequest(Record):
             raise _refused("namespaces", " ".join(self.namespaces), "mount must be among them")
         if self.shm_bytes < 0:
             raise _refused("--shm-size", str(self.shm_bytes), "it must not be negative")
+        least, most = OOM_SCORES
+        if self.oom_score_adj is not None and not least <= self.oom_score_adj <= most:
+            raise _refused(
+                "--oom-score-adj", str(self.oom_score_adj), f"write one of {least} to {most}"
+            )
         self._check_destinations()
 
     def _check_destinations(self) -> None:

@@ -278,18 +278,13 @@ def privileges_stay(given: Given) -> bool:
 
 def ulimits(given: Given) -> tuple[Ulimit, ...]:
     """Resource limits, docker's ``name=soft[:hard]``; -1 is no limit, a size is in bytes."""
-    from cgmgr.runtime.identity import RLIMITS
     from cgmgr.runtime.spec import Ulimit
 
     found: dict[str, Ulimit] = {}
     for text in given.all("ulimit"):
         name, _, values = text.partition("=")
         soft, colon, hard = values.partition(":")
-        if name.upper() not in RLIMITS:
-            raise _ulimit(text, f"unknown limit {name!r}, there are {', '.join(RLIMITS).lower()}")
         low, high = _limit(soft, text), _limit(hard if colon else soft, text)
-        if high != -1 and (low == -1 or low > high):
-            raise _ulimit(text, "the soft limit is above the hard one")
         found[name] = Ulimit(name=name, soft=low, hard=high)
     return tuple(found.values())
 
@@ -298,12 +293,12 @@ def _limit(text: str, whole: str) -> int:
     if text == "-1":
         return -1
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise _ulimit(whole, "write NAME=SOFT[:HARD] with numbers, or -1 for no limit")
+        raise UsageError(
+            f"--ulimit {whole!r}: write NAME=SOFT[:HARD] with numbers, or -1 for no limit",
+            operation="read options",
+            value=whole,
+        )
     return int(text)
-
-
-def _ulimit(text: str, reason: str) -> UsageError:
-    return UsageError(f"--ulimit {text!r}: {reason}", operation="read options", value=text)
 
 
 def seconds(given: Given) -> float | None:
@@ -331,6 +326,7 @@ def oom_score_adj(given: Given) -> int | None:
     text = given.one("oom-score-adj")
     if not text:
         return None
+    from cgmgr.runtime.identity import OOM_SCORES
     from cgmgr.units import parse_int
 
-    return parse_int(text, "--oom-score-adj", -1000, 1000)
+    return parse_int(text, "--oom-score-adj", *OOM_SCORES)

@@ -182,7 +182,7 @@ def test_ulimits(text: str, soft: int, hard: int) -> None:
     ],
 )
 def test_bad_ulimits(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(RequestError, match=f"--ulimit '{text.partition('=')[0]}.*{message}"):
         run_options.ulimits(GRAMMAR.parse(["--ulimit", text, "host"]))
 
 

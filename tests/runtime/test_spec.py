@@ -108,6 +108,30 @@ def test_a_user_without_rights(root: str) -> None:
     assert "HOME=/home/alice" in process["env"]
 
 
+@pytest.mark.parametrize(("soft", "hard"), [(20, 10), (-1, 10)])
+def test_a_soft_limit_above_its_hard_one_is_refused(soft: int, hard: int) -> None:
+    with pytest.raises(RequestError, match=f"'nofile={soft}:{hard}': the soft limit is above"):
+        Ulimit(name="nofile", soft=soft, hard=hard)
+    Ulimit(name="nofile", soft=hard, hard=hard)
+    Ulimit(name="nofile", soft=soft, hard=-1)
+
+
+def test_an_unknown_limit_is_refused() -> None:
+    with pytest.raises(RequestError, match="unknown limit 'nofiles'"):
+        Ulimit(name="nofiles", soft=1, hard=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"), [(-1001, False), (-1000, True), (1000, True), (1001, False)]
+)
+def test_an_oom_score_has_a_range(root: str, value: int, fits: bool) -> None:
+    if fits:
+        assert build(root, oom_score_adj=value)["process"]["oomScoreAdj"] == value
+        return
+    with pytest.raises(RequestError, match=r"--oom-score-adj.*-1000 to 1000"):
+        request(root, oom_score_adj=value)
+
+
 @pytest.mark.parametrize(
     ("name", "hostname"),
     [
