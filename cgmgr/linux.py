@@ -39,6 +39,9 @@ SYS_rt_sigaction = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "ppc64le": 173
     os.uname().machine, -1
 )
 
+#: linux/signal.h: children that end leave no zombie; exec clears it
+SA_NOCLDWAIT = 2
+
 _BY_MACHINE = {  # bpf, keyctl, pivot_root, capget, capset
     "x86_64": (321, 250, 155, 125, 126),
     "aarch64": (280, 219, 41, 90, 91),
@@ -288,8 +291,9 @@ def clone3(flags: int, *, exit_signal: int = 0, cgroup: int = -1) -> tuple[int, 
 
 
 def clone(flags: int) -> tuple[int, int]:
-    """clone(2) as `clone3` above, without an exit signal and without a cgroup, Linux 5.2: for a
-    seccomp filter that hides clone3 because it cannot look into its arguments."""
+    """clone(2) as `clone3` above, with the exit signal in the low byte of `flags` and without a
+    cgroup, Linux 5.2: for a seccomp filter that hides clone3 because it cannot look into its
+    arguments."""
     pidfd = ctypes.c_int(-1)
     first = (flags | CLONE_PIDFD, 0)
     if os.uname().machine == "s390x":
@@ -314,10 +318,12 @@ def pidfd_exit_status(pidfd: int) -> int | None:
     return int.from_bytes(info[-4:], sys.byteorder)
 
 
-def rt_sigaction_default(signum: int) -> None:
+def rt_sigaction_default(signum: int, flags: int = 0) -> None:
     """rt_sigaction(2) to SIG_DFL, for the signals that the C library keeps for itself (32 and 33):
-    posix_spawn(3) of glibc leaves them ignored, and an ignored signal stays so through exec."""
-    syscall(SYS_rt_sigaction, signum, bytes(32), None, 8)
+    posix_spawn(3) of glibc leaves them ignored, and an ignored signal stays so through exec; and
+    with flags, which Python cannot set."""
+    action = bytes(8) + flags.to_bytes(8, sys.byteorder) + bytes(16)
+    syscall(SYS_rt_sigaction, signum, action, None, 8)
 
 
 def sched_setaffinity_all() -> None:

@@ -6,6 +6,7 @@ failure's words are `failure`'s.  What may be asked for is in `cgmgr.spawn`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -195,7 +196,8 @@ class Birth:
         if self.pidfd >= 0:
             import signal
 
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # an orphan that has ended
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             # one that a v1 freezer holds dies when it is thawed
             if readable(self.pidfd, ABANDON_S):
                 reap(self.pidfd)
@@ -268,6 +270,7 @@ def encode(
         "flags": request.clone_flags & ~linux.CLONE_NEWCGROUP,
         "cgroup_namespace": private_cgroups,
         "hold": request.hold,
+        "orphan": request.orphan,
         "die_with_caller": request.die_with_caller,
         "cgroup": index(place.cgroup_fd),
         "into": _clone_into.works,

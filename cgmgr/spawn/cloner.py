@@ -109,7 +109,7 @@ def serve(request: Request, fds: list[int]) -> None:
         entry = _load(request["entry"])
         stage = CLONE
         into = at(fds, request["cgroup"]) if request["into"] else -1
-        pid, pidfd, joined = _clone(request["flags"], into)
+        pid, pidfd, joined = _clone(request["flags"], into, orphan=request["orphan"])
     except Exception as error:  # noqa: BLE001 - a module may fail in any way
         report(channel, stage, error)
         channel.close()
@@ -141,21 +141,28 @@ def _load(entry: str) -> Callable[[bytes, list[int]], object] | None:
     return found
 
 
-def _clone(flags: int, cgroup: int) -> tuple[int, int, bool]:
+def _clone(flags: int, cgroup: int, *, orphan: bool) -> tuple[int, int, bool]:
     """pid, pidfd, and whether N is in the cgroup2 group already.
 
-    exit_signal must be 0 with CLONE_PARENT: N inherits S's, SIGCHLD.
+    exit_signal must be 0 with CLONE_PARENT: N inherits S's, SIGCHLD.  The kernel reaps a child by
+    itself only where that is its exit signal.
     """
-    flags |= linux.CLONE_PARENT
+    number = 0
+    if orphan:
+        number = _signal.SIGCHLD
+        linux.rt_sigaction_default(number, linux.SA_NOCLDWAIT)
+    else:
+        flags |= linux.CLONE_PARENT
     if cgroup >= 0:
+        into = flags | linux.CLONE_INTO_CGROUP
         try:
-            return *linux.clone3(flags | linux.CLONE_INTO_CGROUP, cgroup=cgroup), True
+            return *linux.clone3(into, exit_signal=number, cgroup=cgroup), True
         except OSError as error:
             if error.errno not in NOT_INTO:
                 raise
     try:
-        return *linux.clone3(flags), False
+        return *linux.clone3(flags, exit_signal=number), False
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-    return *linux.clone(flags), False
+    return *linux.clone(flags | number), False

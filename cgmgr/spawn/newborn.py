@@ -215,6 +215,7 @@ class Newborn:
 
     def call(self, entry: Callable[[bytes, list[int]], object]) -> NoReturn:
         request = self.request
+        linux.rt_sigaction_default(_signal.SIGCHLD)  # it may have children; exec does the same
         close_all(self.floor_fds)
         self.channel.close()
         try:

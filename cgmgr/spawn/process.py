@@ -128,7 +128,7 @@ class Child:
         self._birth.close()
         with self._lock:
             if self.pidfd >= 0:
-                if self._ended is None:
+                if self._ended is None and not self._birth.request.orphan:
                     orphans.append(os.dup(self.pidfd))
                 os.close(self.pidfd)
                 self.pidfd = -1

@@ -112,6 +112,9 @@ class SpawnRequest(Record):
     With `hold` the process waits, inside its groups,
     for `Process.release`.
 
+    With `orphan` it is nobody's to wait for: no zombie is left when it ends, whoever ends it, and
+    its exit status is not known.
+
     Always: every signal at its default and unblocked, any CPU that the cpuset allows, a session
     keyring of its own.
     """
@@ -136,6 +139,7 @@ class SpawnRequest(Record):
     data: bytes = b""
     die_with_caller: bool = False
     hold: bool = False
+    orphan: bool = False
 
     def check(self) -> None:
         if isinstance(self.argv, (str, bytes)):

@@ -6,7 +6,8 @@ process does before it executes in `newborn`.
 
 The caller C holds one end of a SOCK_SEQPACKET pair, the spawner S the other.  Every start has a
 channel of its own, a second such pair, so that starts neither wait for nor are mistaken for each
-other.  N is the new process: cloned with CLONE_PARENT, it is C's child, not S's.
+other.  N is the new process: cloned with CLONE_PARENT, it is C's child, not S's.  An orphan is S's
+child, which S lets the kernel reap, and once S has ended it is init's, or a subreaper's.
 
     1. REQUEST  C to S   what to start; descriptors: S's end of the channel, and all that N needs
     2. STARTED  S to C   N's pid and whether it was cloned into its cgroup2 group, with its pidfd
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         into: bool
         procs: list[int]
         hold: bool
+        orphan: bool
         die_with_caller: bool
         floors: list[int]
         new_session: bool

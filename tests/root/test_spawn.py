@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,44 @@ def test_namespaces(group: Group) -> None:
     assert not set(lines[:6]) & set(ours)
     found = places("\n".join(lines[6:]))
     assert {found[key] for key in group.paths} == {"/"}, "the namespace begins at the group"
+
+
+def test_an_orphan_leaves_no_zombie_whoever_ends_it(group: Group) -> None:
+    child = start_in(group, "sleep", "1000", orphan=True, hold=True)
+    child.release(timeout=10)
+    assert group.pids() == [child.pid]
+    pid = child.pid
+    child.close()
+    assert not process.orphans
+
+    os.kill(pid, signal.SIGKILL)
+
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        os.sched_yield()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_an_orphan_outlives_its_spawner() -> None:
+    child = start(SpawnRequest(argv=["cat"], stdin=PIPE, stdout=PIPE, orphan=True))
+    link.shutdown()
+    assert child.communicate(b"still here", timeout=10) == (b"still here", None)
+    child.close()
+
+
+def test_an_entry_may_wait_for_children_beside_an_orphan() -> None:
+    for _ in range(2):
+        child = start(SpawnRequest(argv=["true"], orphan=True))
+        child.wait_ended(10)
+        child.close()
+        with start(SpawnRequest(entry="tests.spawn_entries:waits_for_a_child")) as parent:
+            assert parent.wait() == 7
+
+
+def test_an_orphan_that_cannot_start_is_an_error_as_any() -> None:
+    with pytest.raises(KernelError) as caught:
+        start(SpawnRequest(argv=["/no/such"], orphan=True))
+    assert caught.value.errno == errno.ENOENT
 
 
 def test_nothing_is_left_of_starts_that_failed(group: Group) -> None:
