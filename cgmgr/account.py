@@ -11,7 +11,7 @@ import os
 
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.errors import CgmgrError, GroupGone
-from cgmgr.oom import Watch
+from cgmgr.oom_watch import Watch
 from cgmgr.record import Record
 from cgmgr.result import GONE, Result, figures
 from cgmgr.spawn import Placement

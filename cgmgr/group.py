@@ -15,14 +15,13 @@ from cgmgr import freezer, frozen, members, rights, shelf, unfinished
 from cgmgr.counting import counted
 from cgmgr.driver import Request
 from cgmgr.errors import (
-    CgmgrError,
     GroupGone,
     LimitBelowUsage,
     NoSuchGroup,
 )
 from cgmgr.parents import prune
-from cgmgr.plan import Drift, Effect, Machine
-from cgmgr.record import Record
+from cgmgr.plan import Drift, Machine
+from cgmgr.report import Report, foretold
 from cgmgr.resources import Resources
 
 TYPE_CHECKING = False
@@ -31,11 +30,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, Final, Self
 
-    from cgmgr.driver import Driver, Observed
+    from cgmgr.driver import Driver
     from cgmgr.host import Host
     from cgmgr.kept import KeptFiles
     from cgmgr.kernfs import Directory
     from cgmgr.plan import Plan
+    from cgmgr.report import Foretold
     from cgmgr.result import Result
     from cgmgr.rundir import Rundir
     from cgmgr.running import AsyncGroupProcess, GroupProcess
@@ -44,29 +44,6 @@ if TYPE_CHECKING:
 
 #: how long freeze, kill and delete may take unless told otherwise, in seconds
 TIMEOUT_S: Final = 10.0
-
-
-class Report(Record):
-    """What came of a change: values that the kernel rounded, and what was refused (best effort).
-
-    `restored` where somebody had been killed in the middle of another change, whose old settings
-    were put back first, but for what was `lost`."""
-
-    effects: tuple[Effect, ...] = ()
-    refused: tuple[CgmgrError, ...] = ()
-    restored: bool = False
-    lost: tuple[str, ...] = ()
-
-
-class Foretold(Record):
-    """What a change would do, a line each, and what best effort would leave out of it."""
-
-    lines: tuple[str, ...] = ()
-    refused: tuple[CgmgrError, ...] = ()
-
-    def said(self) -> list[str]:
-        """All of it, a line each."""
-        return [*self.lines, *(f"not held: {error}" for error in self.refused)]
 
 
 class Group:
@@ -383,12 +360,6 @@ class Group:
     def _main(self) -> Directory:
         """The hierarchy whose membership counts: cgroup2 where the group is in it."""
         return self.at(min(self.paths))
-
-
-def foretold(plan: Plan, observed: Observed, machine: Machine) -> Foretold:
-    """What a plan would do."""
-    lines = tuple(plan.describe(machine))
-    return Foretold(lines=lines, refused=(*observed.skipped, *plan.refused))
 
 
 def asked_for(resources: Resources | None, words: Mapping[str, Any]) -> Resources:

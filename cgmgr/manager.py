@@ -15,9 +15,10 @@ from cgmgr import collect, kernfs, names, parents, rights, unfinished
 from cgmgr import driver as drivers
 from cgmgr.driver import Request
 from cgmgr.errors import CgmgrError, GroupGone, NoSuchGroup
-from cgmgr.group import Group, Report, asked_for, foretold
+from cgmgr.group import Group, asked_for
 from cgmgr.host import Host
 from cgmgr.plan import Machine
+from cgmgr.report import Report, foretold
 from cgmgr.resources import Resources
 from cgmgr.rundir import GroupRecord, Rundir
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
     from cgmgr.collect import Collected
     from cgmgr.driver import Driver
-    from cgmgr.group import Foretold
     from cgmgr.plan import Plan
     from cgmgr.policy import Policy
+    from cgmgr.report import Foretold
     from cgmgr.result import Result
 
 #: cgroup2 controllers that every group has, so that its use is counted; the others (cpuset resets

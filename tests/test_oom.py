@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cgmgr.errors import GroupGone
 from cgmgr.host import Host
 from cgmgr.kernfs import Directory, Tree
-from cgmgr.oom import ANCESTOR, BELOW, HOST, OWN, UNKNOWN, Level, Oom, Watch, judge
+from cgmgr.oom import ANCESTOR, BELOW, HOST, OWN, UNKNOWN, Level, Oom, judge
+from cgmgr.oom_watch import Watch
 
 from .fakefs import FakeHost, unpack
 

@@ -14,8 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from cgmgr.group import Foretold, Group, Report
+    from cgmgr.group import Group
     from cgmgr.manager import Manager
+    from cgmgr.report import Foretold, Report
     from cgmgr.resources import Resources
     from cgmgr.result import Result
 

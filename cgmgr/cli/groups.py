@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from typing import TypeVar
 
-    from cgmgr.group import Foretold, Group, Report
+    from cgmgr.group import Group
     from cgmgr.manager import Manager
+    from cgmgr.report import Foretold, Report
 
     T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from cgmgr.errors import GroupGone
 from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
-from cgmgr.oom import Oom, Watch
+from cgmgr.oom import Oom
+from cgmgr.oom_watch import Watch
 from cgmgr.spawn import DEVNULL, Ended, Placement, SpawnRequest, start
 
 MIB = 1 << 20
