@@ -69,6 +69,8 @@ def default_root(environ: Mapping[str, str] = os.environ, uid: int | None = None
 
 def way_to_a_root(pid1: str, uid: int) -> str:
     """How a user who has no directory for records and locks gets one."""
+    if uid == 0:
+        return "mkdir -p /run"
     if pid1 == "systemd":
         return f"loginctl enable-linger {uid} && export XDG_RUNTIME_DIR=/run/user/{uid}"
     return "mkdir -m 700 /tmp/run-$USER && export XDG_RUNTIME_DIR=/tmp/run-$USER"

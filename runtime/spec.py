@@ -102,7 +102,8 @@ class ContainerRequest(Record):
     """A container as it is asked for.
 
     `rootfs` is `HOST` or a directory; `env` holds NAME=VALUE; `namespaces` are those of its own, so
-    without "cgroup" it sees the host's groups.  `cgroups_path` is the group's name.  `cwd` is made
+    without "cgroup" it sees the host's groups.  With `writable_cgroups` root may make groups below
+    the container's own.  `cgroups_path` is the group's name.  `cwd` is made
     if it is missing.  `console_size` is rows and columns.  `devices` are nodes: what may be done
     with them is for the rules among `resources` (`Device.rule`).
     """
@@ -123,6 +124,7 @@ class ContainerRequest(Record):
     capabilities: tuple[str, ...] = capabilities.DEFAULT
     no_new_privileges: bool = True
     namespaces: tuple[str, ...] = namespaces.DEFAULT
+    writable_cgroups: bool = False
     cgroups_path: str = ""
     resources: Resources | None = None
     ulimits: tuple[Ulimit, ...] = ()
@@ -154,6 +156,12 @@ class ContainerRequest(Record):
             namespaces.named(name)
         if "mount" not in self.namespaces:
             raise _refused("namespaces", " ".join(self.namespaces), "mount must be among them")
+        if self.writable_cgroups and "cgroup" not in self.namespaces:
+            raise _refused(
+                "--security-opt",
+                "writable-cgroups",
+                "all groups of the host would be its own, leave out --cgroupns host",
+            )
         if self.shm_bytes < 0:
             raise _refused("--shm-size", str(self.shm_bytes), "it must not be negative")
         least, most = OOM_SCORES
@@ -301,7 +309,9 @@ def _mounts(request: ContainerRequest) -> list[dict[str, Any]]:
 def _default_mounts(
     request: ContainerRequest,
 ) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    yield from DEFAULT_MOUNTS
+    for fstype, source, place, options in DEFAULT_MOUNTS:
+        refused = "ro" if fstype == "cgroup" and request.writable_cgroups else ""
+        yield fstype, source, place, tuple(word for word in options if word != refused)
     size = f"size={request.shm_bytes}"
     yield "tmpfs", "shm", "/dev/shm", ("nosuid", "noexec", "nodev", "mode=1777", size)
     if request.rootfs == HOST:

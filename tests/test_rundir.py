@@ -193,14 +193,15 @@ def test_default_root(uid: int, environ: dict[str, str], root: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pid1", "hint"),
+    ("pid1", "uid", "hint"),
     [
-        pytest.param("systemd", "loginctl enable-linger 7 && export XDG", id="systemd"),
-        pytest.param("init", "mkdir -m 700 /tmp/run-$USER && export XDG", id="another"),
+        pytest.param("systemd", 7, "loginctl enable-linger 7 && export XDG", id="systemd"),
+        pytest.param("init", 7, "mkdir -m 700 /tmp/run-$USER && export XDG", id="another"),
+        pytest.param("init", 0, "mkdir -p /run", id="root"),
     ],
 )
-def test_the_way_to_a_place_for_records_is_this_hosts(pid1: str, hint: str) -> None:
-    assert way_to_a_root(pid1, 7).startswith(hint)
+def test_the_way_to_a_place_for_records_is_this_hosts(pid1: str, uid: int, hint: str) -> None:
+    assert way_to_a_root(pid1, uid).startswith(hint)
 
 
 def test_a_user_without_a_place_for_records_can_read_and_not_write(

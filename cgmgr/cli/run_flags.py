@@ -78,7 +78,8 @@ ISOLATION: Final = (
     _many(
         "security-opt",
         "OPT",
-        "no-new-privileges=false lets set-user-ID programs work (docker's default)",
+        "no-new-privileges=false lets set-user-ID programs work (docker's default), "
+        "writable-cgroups=true lets root make groups below its own",
     ),
 )
 LIMITS: Final = (

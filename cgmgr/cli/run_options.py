@@ -30,6 +30,8 @@ HOST: Final = "host"
 SHELL: Final = ("/bin/sh",)
 #: --pid and its like -> the namespace of config.json
 NAMESPACES: Final = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup"}
+#: docker's words for --security-opt that are a yes or a no, and which it is unless one is said
+SECURITY: Final = {"no-new-privileges": True, "writable-cgroups": False}
 
 
 def request(given: Given) -> ContainerRequest:
@@ -60,6 +62,7 @@ def request(given: Given) -> ContainerRequest:
         capabilities=chosen_capabilities(given),
         no_new_privileges=privileges_stay(given),
         namespaces=own_namespaces(given, namespaces.DEFAULT),
+        writable_cgroups=security(given)["writable-cgroups"],
         resources=limits,
         ulimits=ulimits(given),
         oom_score_adj=oom_score_adj(given),
@@ -263,17 +266,22 @@ def _choice(given: Given, flag: str, words: tuple[str, ...]) -> str | None:
 
 def privileges_stay(given: Given) -> bool:
     """no_new_privs, unless --security-opt no-new-privileges=false."""
-    stay = True
+    return security(given)["no-new-privileges"]
+
+
+def security(given: Given) -> dict[str, bool]:
+    """What --security-opt says, and what is the case where it does not."""
+    chosen = dict(SECURITY)
     for option in given.all("security-opt"):
         name, separator, value = option.replace(":", "=", 1).partition("=")
-        if name != "no-new-privileges" or (separator and value not in ("true", "false")):
+        if name not in chosen or (separator and value not in ("true", "false")):
             raise UsageError(
-                f"--security-opt {option!r}: there is no-new-privileges=true and =false",
+                f"--security-opt {option!r}: there are {' and '.join(chosen)}, =true and =false",
                 operation="read options",
                 value=option,
             )
-        stay = value != "false"
-    return stay
+        chosen[name] = value != "false"
+    return chosen
 
 
 def ulimits(given: Given) -> tuple[Ulimit, ...]:

@@ -200,6 +200,22 @@ def test_new_privileges(words: list[str], stay: bool) -> None:
     assert run_options.privileges_stay(GRAMMAR.parse([*words, "host"])) is stay
 
 
+@pytest.mark.parametrize(
+    ("words", "writable"),
+    [
+        ([], False),
+        (["--security-opt=writable-cgroups"], True),
+        (["--security-opt=writable-cgroups=true", "--security-opt=no-new-privileges"], True),
+        (["--security-opt", "writable-cgroups=false"], False),
+    ],
+    ids=str,
+)
+def test_writable_cgroups(words: list[str], writable: bool) -> None:
+    asked = run_options.request(GRAMMAR.parse([*words, "host"]))
+    assert asked.writable_cgroups is writable
+    assert asked.no_new_privileges
+
+
 def test_a_security_option_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="seccomp=unconfined"):
         run_options.privileges_stay(GRAMMAR.parse(["--security-opt=seccomp=unconfined"]))

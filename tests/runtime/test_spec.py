@@ -216,6 +216,13 @@ def test_an_asked_mount_replaces_a_default_one(root: str) -> None:
     assert mount(config, "/dev/shm")["options"] == ["size=1m"]
 
 
+@pytest.mark.parametrize("writable", [False, True])
+def test_groups_can_be_changed_where_that_is_asked_for(root: str, writable: bool) -> None:
+    options = mount(build(root, writable_cgroups=writable), "/sys/fs/cgroup")["options"]
+
+    assert ("ro" not in options) is writable
+
+
 def test_limits_and_group(root: str) -> None:
     config = build(
         root,
@@ -259,6 +266,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("namespace", {"namespaces": ("mount", "net")}),
     ("no-mount-namespace", {"namespaces": ("pid",)}),
     ("negative-shm", {"shm_bytes": -1}),
+    ("all-groups", {"writable_cgroups": True, "namespaces": ("mount", "pid")}),
     (
         "two-in-one-place",
         {
