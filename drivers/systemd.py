@@ -1,9 +1,9 @@
 """The systemd driver: groups are transient units, and what runs in one is in a leaf of its scope.
 
-Law: `observe` reads, everything else is pure and returns plans.  systemd alone writes to a unit's
-own group, and is told every value that it can express; the leaf is ours, as a group of the cgroupfs
-driver is, and holds all values, so that a program in a cgroup namespace of its own sees its limits
-(docs/adr/0004).  Names are `units`' business, what is told `systemd_sent`'s.
+Law: `systemd_look` reads, everything else is pure and returns plans.  systemd alone writes to a
+unit's own group, and is told every value that it can express; the leaf is ours, as a group of the
+cgroupfs driver is, and holds all values, so that a program in a cgroup namespace of its own sees
+its limits (docs/adr/0004).  Names are `units`' business, what is told `systemd_sent`'s.
 
     /cgmgr.slice/cgmgr-x.scope            the unit's own group, systemd's
     /cgmgr.slice/cgmgr-x.scope/payload    the group
@@ -35,6 +35,7 @@ from .cgroupfs import Cgroupfs
 from .look import switched
 from .steps import RemoveGroup
 from .systemd1 import Systemd1
+from .systemd_look import PAYLOAD, Seen, SystemdLook
 from .systemd_steps import (
     KEEPER,
     AttachToUnit,
@@ -49,31 +50,12 @@ from .systemd_steps import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Final
 
     from cgmgr.host import Host
     from cgmgr.plan import Step
 
     from .bus import Bus
     from .systemd1 import Property
-
-PAYLOAD: Final = "payload"
-#: systemd's own
-INIT: Final = "/init.scope"
-
-
-class Seen(Observed):
-    """What was seen of a unit; `inner` is the group that holds its processes, `keeper` the leaf
-    beside it, as the cgroupfs driver sees them."""
-
-    unit: units.Unit
-    ours: bool = True
-    inner: Observed
-    keeper: Observed | None = None
-    version: int = 0
-    properties: tuple[Property, ...] = ()
-    """what is asked of the unit beside its resources, and in `previous` what that is now"""
-    previous: tuple[Property, ...] = ()
 
 
 class Systemd:
@@ -94,6 +76,7 @@ class Systemd:
         self.systemd = systemd if systemd is not None else Systemd1(_connector(host, user))
         self.host = _of_user(host, self.systemd) if user else host
         self._files = Cgroupfs(self.host)
+        self._look = SystemdLook(self._files, self.systemd)
 
     def about(self) -> str:
         """What the doctor says of it.  Raises where systemd does not answer."""
@@ -106,79 +89,13 @@ class Systemd:
     # -- looking
 
     def observe(self, request: Request) -> Observed:
-        unit = _unit(request.group)
-        if unit is None:
-            return self._files.observe(request)
-        here = tuple(self._files.paths(unit.path))
-        ours = self._ours(unit, new=not here)
-        if request.removal and not ours and unit.kind == units.SCOPE_KIND:
-            ours = self._half_made(unit)
-        place = kernfs.join(unit.path, PAYLOAD) if ours else unit.path
-        inner = self._files.observe(request.replace(group=place))
-        keeper = None
-        if ours and not here:
-            leaf = Request(group=kernfs.join(unit.path, KEEPER))
-            keeper = self._files.observe(leaf)
-        missing = {
-            key: tuple(name for name in names if name != unit.path)
-            for key, names in inner.missing.items()
-        }
-        properties = self._properties(request, unit)
-        return Seen(
-            group=unit.path,
-            here=here,
-            missing=missing,
-            scenes=inner.scenes,
-            skipped=inner.skipped,
-            place=place,
-            unit=unit,
-            ours=ours,
-            inner=inner,
-            keeper=keeper,
-            version=0 if request.removal else self.systemd.version,
-            properties=properties,
-            previous=self._values(unit, properties) if here else (),
-        )
-
-    def _properties(self, request: Request, unit: units.Unit) -> tuple[Property, ...]:
-        """What is asked beside resources, of the types that this systemd has."""
-        if not request.properties:
-            return ()
-        from .systemd_any import property_of
-
-        known, version = self.systemd.signatures(unit.name), self.systemd.version
-        return tuple(property_of(text, known, version) for text in request.properties)
-
-    def _values(self, unit: units.Unit, properties: tuple[Property, ...]) -> tuple[Property, ...]:
-        names = [name for name, _, _ in properties]
-        return tuple(self.systemd.values(unit.name, names)) if names else ()
+        return self._look.observe(request)
 
     def paths(self, group: str) -> dict[str, str]:
-        found = self._files.paths(group)
-        unit = _unit(group)
-        if not found or unit is None or not self._ours(unit, new=False):
-            return found
-        return {key: kernfs.join(path, PAYLOAD) for key, path in found.items()}
+        return self._look.paths(group)
 
     def children(self, parent: str) -> list[str]:
-        unit = _unit(parent)
-        if unit is not None and self._ours(unit, new=False):
-            return self._files.children(kernfs.join(parent, PAYLOAD))
-        return [name for name in self._files.children(parent) if name != INIT]
-
-    def _ours(self, unit: units.Unit, *, new: bool) -> bool:
-        """Whether processes are in a leaf of it: in a scope that we made."""
-        if unit.kind != units.SCOPE_KIND:
-            return False
-        leaves = (kernfs.join(unit.path, leaf) for leaf in (PAYLOAD, KEEPER))
-        return new or any(self._files.paths(leaf) for leaf in leaves)
-
-    def _half_made(self, unit: units.Unit) -> bool:
-        """Whether a scope without leaves is what is left of one that we were making: systemd has
-        it by our name for it, or no more.  In this order: it may go meanwhile."""
-        if self.systemd.description(unit.name) == sent.description(unit):
-            return True
-        return self.systemd.state(unit.name) in ("inactive", "failed")
+        return self._look.children(parent)
 
     # -- saying
 
@@ -426,15 +343,6 @@ def _split(steps: tuple[Step, ...], inner: Observed) -> tuple[list[Step], list[S
             smaller.add(name)
     first = [step for step in steps if isinstance(step, Write) and step.row.controller in smaller]
     return list(first), [step for step in steps if step not in first]
-
-
-def _unit(group: str) -> units.Unit | None:
-    """The unit whose own group it is; None for one below a unit, and for one that somebody made
-    beside systemd: there is only a directory."""
-    try:
-        return units.unit_of(group)
-    except RequestError:
-        return None
 
 
 def _of_user(host: Host, systemd: Systemd1) -> Host:
