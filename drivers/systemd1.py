@@ -23,7 +23,7 @@ from cgmgr.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from typing import Any, Final
 
     from .bus import Bus
@@ -82,7 +82,8 @@ class Systemd1:
     def version(self) -> int:
         """The number in "252.39-1~deb12u1" or "v245.4-1.fc32"."""
         if self._version is None:
-            text = str(self.get(MANAGER_PATH, MANAGER, "Version")).lstrip("v")
+            with _saying("read version of", "systemd"):
+                text = str(self.get(MANAGER_PATH, MANAGER, "Version")).lstrip("v")
             digits = text[: next((n for n, c in enumerate(text) if not c.isdigit()), len(text))]
             self._version = int(digits or 0)
         return self._version
@@ -97,15 +98,13 @@ class Systemd1:
         One of that name that failed is forgotten first; one that is there is `NameTaken`.  Where
         the answer got lost, the unit itself says whether it is there.
         """
-        try:
-            result = self._start(unit, properties)
-        except DriverError as error:
-            if _name_of(error) != UNIT_EXISTS or not self.reset_failed(unit):
-                raise explain(error, "start unit", unit) from error
+        with _saying("start unit", unit):
             try:
                 result = self._start(unit, properties)
-            except DriverError as again:
-                raise explain(again, "start unit", unit) from again
+            except DriverError as error:
+                if _name_of(error) != UNIT_EXISTS or not self.reset_failed(unit):
+                    raise
+                result = self._start(unit, properties)
         if result != "done":
             with contextlib.suppress(CgmgrError):
                 self.reset_failed(unit)
@@ -119,12 +118,13 @@ class Systemd1:
 
     def stop(self, unit: str) -> None:
         """Stop a unit and forget it; no error where it is gone."""
-        try:
-            result = self._job(unit, _GONE, "StopUnit", "ss", (unit, "replace"))
-        except DriverError as error:
-            if _name_of(error) == NO_SUCH_UNIT:
-                return
-            raise explain(error, "stop unit", unit) from error
+        with _saying("stop unit", unit):
+            try:
+                result = self._job(unit, _GONE, "StopUnit", "ss", (unit, "replace"))
+            except DriverError as error:
+                if _name_of(error) == NO_SUCH_UNIT:
+                    return
+                raise
         self.reset_failed(unit)
         if result not in ("done", "skipped"):
             raise DriverError(
@@ -145,26 +145,23 @@ class Systemd1:
     def set_properties(self, unit: str, properties: Sequence[Property]) -> None:
         """Change a unit that is there, until the next boot."""
         args = (unit, True, _variants(properties))
-        try:
+        with _saying("set properties of", unit):
             self._call("SetUnitProperties", "sba(sv)", args)
-        except DriverError as error:
-            raise explain(error, "set properties of", unit) from error
 
     def attach(self, unit: str, subgroup: str, pids: Iterable[int]) -> None:
         """Have processes moved into a unit's subgroup by whoever may do that (systemd >= 238)."""
-        try:
+        with _saying("attach to", unit):
             self._call("AttachProcessesToUnit", "ssau", (unit, subgroup, list(pids)))
-        except DriverError as error:
-            raise explain(error, "attach to", unit) from error
 
     def reset_failed(self, unit: str) -> bool:
         """Forget that a unit failed; False where there is no such unit."""
-        try:
-            self._call("ResetFailedUnit", "s", (unit,))
-        except DriverError as error:
-            if _name_of(error) == NO_SUCH_UNIT:
-                return False
-            raise explain(error, "reset unit", unit) from error
+        with _saying("reset unit", unit):
+            try:
+                self._call("ResetFailedUnit", "s", (unit,))
+            except DriverError as error:
+                if _name_of(error) == NO_SUCH_UNIT:
+                    return False
+                raise
         return True
 
     def state(self, unit: str) -> str:
@@ -247,8 +244,21 @@ def unit_path(unit: str) -> str:
     )
 
 
-def explain(error: DriverError, operation: str, unit: str) -> CgmgrError:
-    """systemd's refusal as an error of the kind that it is."""
+@contextlib.contextmanager
+def _saying(operation: str, unit: str) -> Generator[None]:
+    """Errors that leave this say what was to be done, with which unit."""
+    try:
+        yield
+    except (DriverError, DeadlineExceeded) as error:
+        told = explain(error, operation, unit)
+        if told is error:
+            raise
+        raise told from error
+
+
+def explain(error: CgmgrError, operation: str, unit: str) -> CgmgrError:
+    """systemd's refusal as an error of the kind that it is; the same error, with its operation and
+    unit, where it is none of systemd's."""
     name = _name_of(error)
     told: dict[str, Any] = {"operation": operation, "path": unit, "value": name or None}
     text = f"{operation} {unit}: {error.message}"
@@ -261,10 +271,11 @@ def explain(error: DriverError, operation: str, unit: str) -> CgmgrError:
         return NotDelegated(text, hint=hint, **told)
     if name in _MALFORMED:
         return RequestError(text, hint="man systemd.resource-control", **told)
+    error.message, error.operation, error.path = text, operation, unit
     return error
 
 
-def _name_of(error: DriverError) -> str:
+def _name_of(error: CgmgrError) -> str:
     """The error's D-Bus name; "" for one that systemd did not answer."""
     from .bus import BusError
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 import time
 
 from cgmgr import kernfs, members, spawn
@@ -132,6 +131,8 @@ def _held_process() -> Process:
             stderr=spawn.DEVNULL,
             new_session=True,
             hold=True,
+            # anybody may stop the unit, and nobody waits for its keeper
+            orphan=True,
         ),
         KEEPER_S,
     )
@@ -185,8 +186,13 @@ class SetProperties(Step):
         return f"systemctl set-property --runtime {self.unit.name} {' '.join(self.said)}"
 
     def execute(self, machine: Machine) -> None:
-        del machine
-        self.systemd.set_properties(self.unit.name, self.properties)
+        try:
+            self.systemd.set_properties(self.unit.name, self.properties)
+        except DeadlineExceeded:
+            # systemd may have it before it yet; what comes behind it has the last word
+            with contextlib.suppress(CgmgrError):
+                self.undo(machine)
+            raise
 
     def undo(self, machine: Machine) -> None:
         del machine
@@ -241,9 +247,6 @@ class StopUnit(Step):
         for target in self.keepers:
             with contextlib.suppress(GroupGone), machine.open(target) as group:
                 members.kill_all([group], deadline)
-        spawned = sys.modules.get("cgmgr.spawn.process")
-        if spawned is not None:  # the keeper may be a child of ours, and nobody else reaps it
-            spawned.reap_orphans()
         self.systemd.stop(self.unit.name)
 
 
