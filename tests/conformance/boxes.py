@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from .test_groups import traces
 
 CGMGR = (sys.executable, "-m", "cgmgr")
 #: no container of a test takes so long
-MOST_S = 120
+MOST_S = 60
 
 
 class Box(NamedTuple):
@@ -45,13 +46,19 @@ class Box(NamedTuple):
 
     @contextlib.contextmanager
     def started(self, *words: str) -> Generator[subprocess.Popen[str]]:
-        """Under way, with pipes; ^C is not ignored, as it is in a shell's background."""
+        """Under way, with pipes; ^C is not ignored, as it is in a shell's background.
+
+        On the way out it is killed, and also when it writes no line that a test waits for."""
         argv = ["env", "--default-signal=INT,QUIT", *self.argv(*words)]
         pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+            limit = threading.Timer(MOST_S, process.kill)
+            limit.start()
             try:
                 yield process
             finally:
+                limit.cancel()
+                limit.join()
                 process.kill()
 
     def left(self) -> list[str]:
