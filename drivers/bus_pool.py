@@ -126,7 +126,8 @@ class PooledBus:
     ) -> Answer:
         """One call or job over one connection; over another one where that is right.
 
-        `lost` is what a call that may have arrived raises, or None if it may be repeated.
+        `lost` is what a call that may have arrived raises, or None if it may be repeated.  It is
+        one loop, long as it is: whether to go on depends on all that failed before.
         """
         if _holds_nul(call.args):
             raise misfit(call, ValueError("a string holds a NUL"))

@@ -16,6 +16,7 @@ from . import namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
     from .idmaps import IdRange
@@ -64,60 +65,9 @@ class UnshareOptions(Record):
         """
         for name in self.namespaces:
             namespaces.named(name)
-        rules = (
-            (self.propagation not in PROPAGATIONS, "--propagation", " or ".join(PROPAGATIONS)),
-            (
-                self.setgroups not in (None, *SETGROUPS),
-                "--setgroups",
-                " or ".join(SETGROUPS),
-            ),
-            (
-                self.setgroups == "allow"
-                and self.owner is None
-                and self._maps_only_itself(self.groups),
-                "--setgroups",
-                "allow excludes a map of the caller's own group alone (user_namespaces(7))",
-            ),
-            (
-                (self.monotonic is not None or self.boottime is not None)
-                and "time" not in self.namespaces,
-                "--monotonic and --boottime",
-                "they need a time namespace, --time",
-            ),
-            (
-                bool(self.users or self.groups or self.owner) and "user" not in self.namespaces,
-                "--map-* and --owner",
-                "it needs a user namespace, --user",
-            ),
-            (
-                not (self.mount_proc is self.mount_binfmt is None)
-                and "mount" not in self.namespaces,
-                "--mount-proc and --mount-binfmt",
-                "it needs a mount namespace, --mount",
-            ),
-            (
-                (self.kill_child is not None or self.forward_signals) and not self.fork,
-                "--kill-child and --forward-signals",
-                "it needs --fork",
-            ),
-            (
-                self.load_interp is not None and self.mount_binfmt is None,
-                "--load-interp",
-                "it needs a place for binfmt_misc, --mount-binfmt",
-            ),
-            (
-                "pid" in dict(self.files) and not self.fork,
-                "--pid=FILE",
-                "it needs --fork: a pid namespace without a process cannot be kept",
-            ),
-        )
-        for wrong, what, reason in rules:
-            if wrong:
+        for wrong, what, reason in RULES:
+            if wrong(self):
                 raise RequestError(f"{what}: {reason}", operation=what)
-
-    @staticmethod
-    def _maps_only_itself(ranges: tuple[IdRange, ...]) -> bool:
-        return len(ranges) == 1 and ranges[0].count == 1
 
     @property
     def program(self) -> tuple[str, ...]:
@@ -128,3 +78,47 @@ class UnshareOptions(Record):
     @property
     def flags(self) -> int:
         return namespaces.flags(self.namespaces)
+
+
+#: what is wrong, the options that it is about, and why
+RULES: Final[tuple[tuple[Callable[[UnshareOptions], bool], str, str], ...]] = (
+    (lambda o: o.propagation not in PROPAGATIONS, "--propagation", " or ".join(PROPAGATIONS)),
+    (lambda o: o.setgroups not in (None, *SETGROUPS), "--setgroups", " or ".join(SETGROUPS)),
+    (
+        lambda o: (
+            o.setgroups == "allow" and o.owner is None and [one.count for one in o.groups] == [1]
+        ),
+        "--setgroups",
+        "allow excludes a map of the caller's own group alone (user_namespaces(7))",
+    ),
+    (
+        lambda o: (o.monotonic, o.boottime) != (None, None) and "time" not in o.namespaces,
+        "--monotonic and --boottime",
+        "they need a time namespace, --time",
+    ),
+    (
+        lambda o: bool(o.users or o.groups or o.owner) and "user" not in o.namespaces,
+        "--map-* and --owner",
+        "it needs a user namespace, --user",
+    ),
+    (
+        lambda o: (o.mount_proc, o.mount_binfmt) != (None, None) and "mount" not in o.namespaces,
+        "--mount-proc and --mount-binfmt",
+        "it needs a mount namespace, --mount",
+    ),
+    (
+        lambda o: (o.forward_signals or o.kill_child is not None) and not o.fork,
+        "--kill-child and --forward-signals",
+        "it needs --fork",
+    ),
+    (
+        lambda o: o.load_interp is not None and o.mount_binfmt is None,
+        "--load-interp",
+        "it needs a place for binfmt_misc, --mount-binfmt",
+    ),
+    (
+        lambda o: "pid" in dict(o.files) and not o.fork,
+        "--pid=FILE",
+        "it needs --fork: a pid namespace without a process cannot be kept",
+    ),
+)

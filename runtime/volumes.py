@@ -112,27 +112,26 @@ def parse_volume(text: str, *, selinux: str = "/sys/fs/selinux/enforce") -> Volu
             "named volumes are not supported, and a relative source would be one",
             hint=f"-v {os.path.abspath(source)}:{rest}",
         )
-    options: list[str] = []
-    for word in words.split(","):
-        if word in _VOLUME_WORDS:
-            options += _VOLUME_WORDS[word]
-        elif word in _LABELS:
-            if os.path.exists(selinux):
-                raise _refused("--volume", text, f"{word} would relabel, which is not supported")
-        elif word in _SHARED:
-            raise _refused(
-                "--volume",
-                text,
-                f"{word}: a container's mounts never reach the host",
-                hint=f"-v {source}:{destination}:rslave",
-            )
-        else:
-            raise _refused("--volume", text, _ELSEWHERE.get(word, f"unknown option {word!r}"))
+    options = (option for word in words.split(",") for option in _options(word, text, selinux))
     return Volume(
         source=clean(source),
         destination=_absolute("--volume", destination),
         options=tuple(options),
     )
+
+
+def _options(word: str, text: str, selinux: str) -> tuple[str, ...]:
+    """The options of config.json that a word of the volume `text` stands for."""
+    if word in _VOLUME_WORDS:
+        return _VOLUME_WORDS[word]
+    if word in _LABELS:
+        if os.path.exists(selinux):
+            raise _refused("--volume", text, f"{word} would relabel, which is not supported")
+        return ()
+    if word in _SHARED:
+        reason = f"{word}: a container's mounts never reach the host"
+        raise _refused("--volume", text, reason, hint=f"-v {text.rpartition(':')[0]}:rslave")
+    raise _refused("--volume", text, _ELSEWHERE.get(word, f"unknown option {word!r}"))
 
 
 def parse_tmpfs(text: str) -> Tmpfs:
