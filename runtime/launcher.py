@@ -13,14 +13,14 @@ import errno
 import os
 import signal
 
-from cgmgr import linux, spawn
+from cgmgr import spawn
 from cgmgr.errors import CgmgrError, KernelError, NameTaken
 from cgmgr.owner import Owner
 from cgmgr.record import Record
 from cgmgr.rundir import default_root
 from cgmgr.spawn import Placement, SpawnRequest, channel
 
-from . import bundle, capabilities, cgroups, compile, handshake, layout, spec, terminal
+from . import bundle, cgroups, compile, handshake, layout, namespaces, spec, terminal
 from .state import ContainerRecord, Containers
 
 TYPE_CHECKING = False
@@ -182,40 +182,12 @@ def _refuse_unplaced(setup: Setup, placement: Placement) -> None:
         )
 
 
-def _refuse_powerless(setup: Setup) -> None:
-    """Refuse, with what is missing, what a container within a container usually may not."""
-    if setup.clone_flags & linux.CLONE_NEWUSER:
-        return  # whoever makes that has every capability in it
-    held = capabilities.names_of(linux.capget()[0])
-    for flag, name, what, hint in _POWERS:
-        if setup.clone_flags & flag and name not in held:
-            raise KernelError(
-                f"make container: {what} needs CAP_{name}, which this process has not",
-                operation="make container",
-                value=name,
-                errno=errno.EPERM,
-                hint=hint,
-            )
-
-
-#: clone flags, the capability that they need, for what, and the option that gives or avoids it
-_POWERS: Final = (
-    (
-        -1,
-        "SYS_ADMIN",
-        "namespaces of its own",
-        "--cap-add SYS_ADMIN # of the container that this is in",
-    ),
-    (linux.CLONE_NEWNET, "NET_ADMIN", "a loopback of its own", "--network host"),
-)
-
-
 def create(setup: Setup, launch: Launch) -> Init:
     """Start a container's first process and have it furnish the container; nothing of the program
     runs yet.  Raises `RequestError` where limits have no placement, `KernelError`, and what
     `cgmgr.spawn.start` raises; no process is left then."""
     _refuse_unplaced(setup, launch.placement)
-    _refuse_powerless(setup)
+    namespaces.demand(setup.clone_flags)
     program = setup.program.replace(die_with_launcher=launch.die_with_launcher)
     ours, theirs = channel.pair()
     floor_fds = launch.placement.floor_fds

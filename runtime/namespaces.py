@@ -9,12 +9,15 @@ Source: namespaces(7), config-linux.md of the OCI runtime specification.
 from __future__ import annotations
 
 import _socket
+import errno
 import fcntl
 import sys
 
 from cgmgr import linux
-from cgmgr.errors import RequestError
+from cgmgr.errors import KernelError, RequestError
 from cgmgr.record import Record
+
+from . import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +70,35 @@ def flags(names: Iterable[str]) -> int:
     for name in names:
         together |= named(name).flag
     return together
+
+
+#: clone flags, the capability that they need, for what, and the option that gives or avoids it
+_POWERS: Final = (
+    (
+        -1,
+        "SYS_ADMIN",
+        "namespaces of its own",
+        "--cap-add SYS_ADMIN # of the container that this is in",
+    ),
+    (linux.CLONE_NEWNET, "NET_ADMIN", "a loopback of its own", "--network host"),
+)
+
+
+def demand(wanted: int) -> None:
+    """Raise `KernelError` that says what is missing where this process may not make these: within a
+    container it usually may not."""
+    if wanted & linux.CLONE_NEWUSER:
+        return  # whoever makes that has every capability in it
+    held = capabilities.names_of(linux.capget()[0])
+    for flag, name, what, hint in _POWERS:
+        if wanted & flag and name not in held:
+            raise KernelError(
+                f"make container: {what} needs CAP_{name}, which this process has not",
+                operation="make container",
+                value=name,
+                errno=errno.EPERM,
+                hint=hint,
+            )
 
 
 SIOCGIFFLAGS: Final = 0x8913  # linux/sockios.h
