@@ -97,6 +97,10 @@ if TYPE_CHECKING:
             """
             ...
 
+        def tell(self, call: Call, deadline: float) -> None:
+            """Send a call that is not answered; what is sent after it arrives after it."""
+            ...
+
         def removed(self, job: str, sender: str | None, deadline: float) -> str:
             """Wait until `sender` says that the job is over; return how it ended."""
             ...

@@ -38,15 +38,14 @@ class JeepneyConnection:
 
     def call(self, call: Call, deadline: float) -> Reply:
         serial = next(self._serials)
-        try:
-            data = self._message(call).serialise(serial)
-        except Exception as error:  # whatever struct and str raise
-            raise misfit(call, error) from error
-        self._send(data, deadline)
+        self._send(self._bytes(call, serial), deadline)
         while True:
             message = self._next(deadline)
             if message.header.fields.get(self._fields.reply_serial) == serial:
                 return self._reply(call, message)
+
+    def tell(self, call: Call, deadline: float) -> None:
+        self._send(self._bytes(call, next(self._serials), answered=False), deadline)
 
     def removed(self, job: str, sender: str | None, deadline: float) -> str:
         while (sender, job) not in self._ended:
@@ -63,6 +62,16 @@ class JeepneyConnection:
         self._sock.close()
 
     abandon = close
+
+    def _bytes(self, call: Call, serial: int, *, answered: bool = True) -> bytes:
+        try:
+            message = self._message(call)
+            if not answered:
+                message.header.flags |= self._jeepney.MessageFlag.no_reply_expected
+            data: bytes = message.serialise(serial)
+        except Exception as error:  # whatever struct and str raise
+            raise misfit(call, error) from error
+        return data
 
     def _message(self, call: Call) -> Any:
         address = self._jeepney.DBusAddress(call.path, call.destination, call.interface)

@@ -261,10 +261,15 @@ def _ask(call: Call, _address: Address, connection: Connection, deadline: float)
 
 
 def _job(call: Call, address: Address, connection: Connection, deadline: float) -> str:
-    """Watch first, then call, so that no signal is missed, however early."""
+    """Watch first, then call, so that no signal is missed, however early.
+
+    The bus takes what one connection sends in its order, so its answer to the watch is not waited
+    for.  It has no reason to refuse one
+    (max_match_rules_per_connection of dbus-daemon(1) is 512); the job would seem late then.
+    """
     if address.direct:
         return _to_its_end(call, connection, deadline)
-    connection.call(_WATCH, deadline)
+    connection.tell(_WATCH, deadline)
     try:
         ended = _to_its_end(call, connection, deadline)
     except BusError:
@@ -286,10 +291,10 @@ def _to_its_end(call: Call, connection: Connection, deadline: float) -> str:
 
 
 def _unwatch(connection: Connection, deadline: float) -> None:
-    """What is known already is not lost by this: a connection that refuses is closed instead."""
+    """What is known already is not lost by this: a connection that does not take it is closed."""
     try:
-        connection.call(_UNWATCH, max(deadline, time.monotonic() + 1))
-    except (BusError, ConnectionLost, DeadlineExceeded):
+        connection.tell(_UNWATCH, max(deadline, time.monotonic() + 1))
+    except (ConnectionLost, DeadlineExceeded):
         connection.close()
 
 

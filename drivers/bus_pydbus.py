@@ -88,6 +88,15 @@ class PydbusConnection:
             raise self._failure(answers[0]) from answers[0]
         return self._reply(call, answers[0])
 
+    def tell(self, call: Call, deadline: float) -> None:
+        del deadline  # it is GLib's thread that sends it
+        message, flags = self._message(call), self._gio.DBusMessageFlags
+        message.set_flags(flags.NO_AUTO_START | flags.NO_REPLY_EXPECTED)
+        try:
+            self._bus.con.send_message(message, self._gio.DBusSendMessageFlags.NONE)
+        except self._glib.Error as error:
+            raise ConnectionLost("the connection was lost", delivered=False) from error
+
     def removed(self, job: str, sender: str | None, deadline: float) -> str:
         with self._own_context():
             self._run_until(lambda: (sender, job) in self._ended, deadline)
