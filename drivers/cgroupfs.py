@@ -153,7 +153,10 @@ class Cgroupfs:
             if not lacking:
                 continue
             target = Target(group=above.name, key=hierarchy.key)
-            if above.pids and not above.root and set(lacking) - THREADED:
+            # one with processes that gets even a threaded controller for groups below it is a
+            # thread root then, and what is below it is invalid until it is threaded
+            spoils = not domain and above.kind == "domain"
+            if above.pids and not above.root and (spoils or set(lacking) - THREADED):
                 yield self._evacuation(target, above)
             yield Enable(target=target, controllers=lacking)
 

@@ -200,7 +200,7 @@ def _ancestor(name: str, directory: kernfs.Directory, wanted: list[str], own: bo
     kind = directory.try_read("cgroup.type")
     enabled = tuple((directory.try_read("cgroup.subtree_control") or "").split())
     pids: tuple[int, ...] = ()
-    if kind is not None and set(wanted) - set(enabled) - THREADED:
+    if kind is not None and set(wanted) - set(enabled):
         pids = tuple(members.pids(directory))
     return Ancestor(
         name=name,

@@ -204,8 +204,12 @@ def on(name: str, tmp_path: Path) -> tuple[FakeHost, Manager]:
     return host, managed(host, tmp_path)
 
 
-def test_a_group_below_one_with_processes_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    host, manager = on("debian12-unified", tmp_path)
+@pytest.mark.parametrize("name", ["debian12-unified", "debian12-mixed"])
+def test_a_group_below_one_with_processes_is_refused_with_the_way_out(
+    tmp_path: Path, name: str
+) -> None:
+    """Also where cgroup2 has nothing but threaded controllers for it: it would be invalid."""
+    host, manager = on(name, tmp_path)
     manager.create("busy")
     host.place(4711, "/cgmgr/busy")
 
