@@ -218,7 +218,8 @@ class Group:
         """Move a process, with all its threads, into the group in every hierarchy, or in none.
 
         Raises `RequestError` where there is no such process, `GroupBusy` where the group has
-        controllers switched on for groups below it and so may not hold processes (cgroup2).
+        controllers switched on for groups below it and so may not hold processes (cgroup2).  Killed
+        in the middle, some hierarchies have the process; the same again finishes it.
         """
         request = Request(group=self.name, pid=pid)
         observed = self.driver.observe(request)
@@ -246,6 +247,9 @@ class Group:
     def freeze(self, timeout: float = TIMEOUT_S) -> None:
         """Stop every task, and return once all stand still; thawed again if that fails.
 
+        There is no note of it: the kernel goes on where the caller is killed, so the group is
+        frozen, as was asked, and `state` says so; `thaw` undoes it.
+
         Raises `DeadlineExceeded`, and `ControllerUnavailable` where there is no freezer.
         """
         with self._lock():
@@ -261,7 +265,8 @@ class Group:
 
     def kill(self, signal: int = signals.SIGKILL, timeout: float = TIMEOUT_S) -> None:
         """SIGKILL every process, also below, and return once none is left; another signal is sent
-        once to every process there is.  Raises `DeadlineExceeded`."""
+        once to every process there is.  Raises `DeadlineExceeded`.  Killed in the middle, it may
+        leave the group frozen, with some dead; the same again finishes it."""
         directories = self.everywhere()
         if signal == signals.SIGKILL:
             members.kill_all(directories, time.monotonic() + timeout)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cgmgr.kernfs import Directory
 
+THAWED: Final = "THAWED"
 #: how long one round waits for exits before it looks for newcomers, in seconds
 ROUND_S: Final = 0.2
 #: descriptors held at once; a group may have more members, the next round takes them
@@ -107,6 +108,9 @@ def kill_all(directories: Sequence[Directory], deadline: float) -> None:
     cgroup.kill (Linux 5.14) misses nobody.  Where it is not, members are frozen first, so that none
     can fork away and no pid can be used again, then signalled through pidfds, and always thawed: on
     v1 a frozen task does not die until then.  Raises `DeadlineExceeded`.
+
+    Whoever is killed meanwhile may leave the groups frozen, with some dead: the next call kills the
+    others, and thaws what is left.
     """
     for directory in directories:
         _kill_at_once(directory)
@@ -116,6 +120,10 @@ def kill_all(directories: Sequence[Directory], deadline: float) -> None:
         with _frozen(directories, deadline):
             send(members, directories, signal.SIGKILL)
         _wait_for_exits(members, min(max(deadline - time.monotonic(), 0), ROUND_S))
+    for directory in directories:
+        with contextlib.suppress(GroupGone):
+            if (directory.try_read("freezer.state") or THAWED).strip() != THAWED:
+                _thaw(directory)
 
 
 def _kill_at_once(directory: Directory) -> None:
@@ -198,9 +206,14 @@ def _frozen(directories: Sequence[Directory], deadline: float) -> Generator[None
         yield
     finally:
         for directory in held:
-            for path in walk(directory):
-                with contextlib.suppress(GroupGone), directory.tree.open(path) as group:
-                    group.write("freezer.state", "THAWED")
+            _thaw(directory)
+
+
+def _thaw(directory: Directory) -> None:
+    """Have a group in v1's freezer and all below it run."""
+    for path in walk(directory):
+        with contextlib.suppress(GroupGone), directory.tree.open(path) as group:
+            group.write("freezer.state", THAWED)
 
 
 def _shown(directories: Sequence[Directory]) -> str:

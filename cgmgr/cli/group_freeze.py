@@ -17,7 +17,8 @@ FILES: Final = (("freezer.state", "FROZEN", "THAWED"), ("cgroup.freeze", "1", "0
 def freeze(name: Name, timeout: Timeout = "10s", dry_run: DryRun = False) -> None:
     """Stop every process of a group, or of a container, and return once all stand still.
 
-    When that does not happen in time, all run again.
+    When that does not happen in time, all run again. SIGKILL of cgmgr itself leaves the group
+    frozen: cgmgr group thaw NAME.
     """
     from cgmgr import rights
 

@@ -21,6 +21,8 @@ def kill(
 
     Nobody gets away, however fast it forks.  Another signal than KILL is sent once to every process
     that is there, and not waited for.
+
+    SIGKILL of cgmgr itself may leave some, standing still: the same command again ends them.
     """
     from cgmgr import rights
 

@@ -330,3 +330,72 @@ def test_half_a_group_is_opened_and_removed(manager: Manager, name: str) -> None
     with pytest.raises(CgmgrError):
         group.update(pids=7)
     assert places(manager, name) == [], "the change cleared up first"
+
+
+# -- what has no note: it is what was asked for, as far as it came, and is done again
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
+def test_a_freeze_that_was_cut_short_is_a_freeze_or_nothing(
+    manager: Manager, name: str, sleeper: subprocess.Popen[bytes]
+) -> None:
+    group = manager.create(name)
+    group.add(sleeper.pid)
+    step, seen = 0, set[str]()
+    while killed_before(step, group.freeze):
+        seen.add(group.state)
+        assert manager.gc().restored == (), "a group stays frozen until somebody thaws it"
+        group.thaw()
+        assert group.state == "thawed"
+        step += 1
+    assert seen == {"thawed"}, "the kernel goes on by itself, once it was told"
+    assert group.state == "frozen"
+    group.thaw()
+
+
+def test_an_addition_that_was_cut_short_is_finished_by_the_next(
+    manager: Manager, name: str, sleeper: subprocess.Popen[bytes]
+) -> None:
+    group = manager.create(name)
+    elsewhere = manager.create(f"{name}-before")
+    step, seen = 0, set[int]()
+    while killed_before(step, lambda: group.add(sleeper.pid)):
+        seen.add(len(homes(manager, name, sleeper.pid)))
+        group.add(sleeper.pid)
+        assert len(homes(manager, name, sleeper.pid)) == len(manager.host.managed)
+        elsewhere.add(sleeper.pid)
+        assert homes(manager, name, sleeper.pid) == []
+        step += 1
+    assert seen == set(range(len(manager.host.managed)))
+    elsewhere.delete()
+
+
+def test_a_kill_that_was_cut_short_is_finished_by_the_next(manager: Manager, name: str) -> None:
+    group = manager.create(name)
+    step, going = 0, True
+    while going:
+        sleeper = subprocess.Popen(["sleep", "1000"])
+        try:
+            group.add(sleeper.pid)
+            going = killed_before(step, group.kill)
+            group.kill()
+            assert sleeper.wait(30) == -signal.SIGKILL
+            assert group.pids() == []
+            assert group.state == "thawed", f"step {step}"
+        finally:
+            group.thaw()
+            sleeper.kill()
+            sleeper.wait()
+        step += 1
+
+
+def homes(manager: Manager, name: str, pid: int) -> list[str]:
+    """The directories of a group that hold a process."""
+    texts = ((place, Path(place, "cgroup.procs").read_text()) for place in places(manager, name))
+    return [place for place, text in texts if str(pid) in text.split()]
