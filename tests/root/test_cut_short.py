@@ -395,6 +395,18 @@ def test_a_kill_that_was_cut_short_is_finished_by_the_next(manager: Manager, nam
         step += 1
 
 
+def test_a_group_that_a_kill_left_frozen_and_empty_is_thawed_by_the_next(
+    manager: Manager, name: str
+) -> None:
+    group = manager.create(name)
+    freezer = group.directory("freezer")
+    if not freezer.has("freezer.state"):
+        pytest.skip("cgroup2 kills without freezing")
+    freezer.write("freezer.state", "FROZEN")
+    group.kill()
+    assert group.state == "thawed"
+
+
 def homes(manager: Manager, name: str, pid: int) -> list[str]:
     """The directories of a group that hold a process."""
     texts = ((place, Path(place, "cgroup.procs").read_text()) for place in places(manager, name))
