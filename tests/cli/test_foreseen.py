@@ -16,7 +16,11 @@ def test_what_is_not_held_is_told_by_its_flag(
 ) -> None:
     host = unpack(HOSTS / "debian12-unified.tree", tmp_path / "host", made=True)
     manager = Manager(host, driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
-    monkeypatch.setattr(groups, "manager", lambda driver: manager)
+
+    def found(_driver: str = "auto") -> Manager:
+        return manager
+
+    monkeypatch.setattr(groups, "manager", found)
 
     words = ["--memory", "64m", "--memory-swappiness", "5"]
     assert run.command(["--dry-run", "--best-effort", *words, "host", "true"]) == 0
