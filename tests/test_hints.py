@@ -16,7 +16,19 @@ LINKS = {ROOT / "cgmgr" / name for name in FOLDERS}
 
 #: what a hint may begin with
 COMMANDS = (
-    *("cgmgr", "systemctl", "systemd-run", "journalctl", "loginctl", "busctl", "apt", "man"),
+    *(
+        "cgmgr",
+        "cgmgr-oci",
+        "systemctl",
+        "systemd-run",
+        "journalctl",
+        "loginctl",
+        "busctl",
+        "apt",
+        "apt-get",
+        "man",
+        "rm",
+    ),
     *("cat", "chattr", "chmod", "chown", "df", "echo", "export", "find", "grep", "head", "ls"),
     *("lsblk", "mkdir", "mount", "sed", "stat", "su", "command", "type", "ulimit", "usermod"),
     *("bpftool", "capsh", "dmesg", "kill", "modprobe", "nft", "ps", "python3", "rdma", "sysctl"),
