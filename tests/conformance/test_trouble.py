@@ -124,39 +124,42 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(systemd1, deadline, 0.5)
 
 
-def late(act: Callable[..., object], *args: Any, **words: Any) -> CgmgrError:
+def late(manager: Manager, act: Callable[..., object], *args: Any, **words: Any) -> CgmgrError:
+    """What it raises while systemd stands still; systemd has then looked at what it was asked for,
+    and refused it: whoever asked has gone."""
+    systemd = systemd_of(manager)
+    assert systemd.version  # asked once, by a manager that lives long
     with frozen_systemd(), pytest.raises(DeadlineExceeded) as caught:
         act(*args, **words)
+    # this comes behind what waits; jobs are done in systemd's own time
+    while systemd.state("init.scope") != "active" or jobs():
+        pass
     return caught.value
+
+
+def jobs() -> bytes:
+    listed = ["systemctl", "list-jobs", "--no-legend"]
+    return subprocess.run(listed, check=True, capture_output=True).stdout
 
 
 @pytest.mark.parametrize("kind", ["scope", "slice"])
 def test_nothing_is_made_late(manager: Manager, name: str, kind: str, impatient: None) -> None:
-    assert systemd_of(manager).version  # it is known by now
     unit = f"cgmgr-{name}.scope" if kind == "scope" else f"{name.replace('-', '_')}.slice"
-    error = late(manager.create, name if kind == "scope" else unit, memory="64M")
+    error = late(manager, manager.create, name if kind == "scope" else unit, memory="64M")
 
     assert error.operation == "start unit"
     assert unit in str(error)
     assert left_in(manager) == []
-    settled(unit)
     assert traces(unit) == []
     with manager.create(name, memory="64M") as group:
         assert group.diff() == []
-
-
-def settled(unit: str) -> None:
-    """systemd has done by now what it was asked for before; this comes behind it."""
-    show = ("systemctl", "list-jobs", "--no-legend", unit)
-    while subprocess.run(show, check=True, capture_output=True).stdout:
-        pass
 
 
 def test_nothing_is_changed_late(manager: Manager, name: str, impatient: None) -> None:
     with manager.create(name, memory="64M", pids=20) as group:
         unit = group.name.rpartition("/")[2]
         before = shown(unit)
-        error = late(group.update, memory="32M", pids=10)
+        error = late(manager, group.update, memory="32M", pids=10)
 
         assert error.operation == "set properties of"
         assert unit in str(error)
@@ -179,7 +182,7 @@ def test_a_removal_that_was_late_can_be_done_again(
 ) -> None:
     group = manager.create(name, memory="64M")
     unit = group.name.rpartition("/")[2]
-    error = late(group.delete)
+    error = late(manager, group.delete)
 
     assert error.operation == "stop unit"
     assert unit in str(error)
