@@ -39,6 +39,7 @@ from .systemd_look import PAYLOAD, Seen, SystemdLook
 from .systemd_steps import (
     KEEPER,
     AttachToUnit,
+    AwaitKeeper,
     Check,
     SetProperties,
     SettleKeeper,
@@ -120,7 +121,8 @@ class Systemd:
         steps += (MakeGroup(target=target) for target in self._targets(inner.group))
         settings = self._files.settings(_of(request, inner), inner)
         steps += self._outside(settings.steps, observed)
-        return Plan(steps=tuple(steps), refused=refused) + settings
+        last = Plan(steps=(AwaitKeeper(unit=observed.unit),))
+        return Plan(steps=tuple(steps), refused=refused) + settings + last
 
     def update(self, request: Request, observed: Observed) -> Plan:
         if not isinstance(observed, Seen):

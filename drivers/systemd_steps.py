@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import time
 
 from cgmgr import kernfs, members, spawn
@@ -145,7 +144,7 @@ def _end(keeper: Process) -> None:
 
 
 class SettleKeeper(Step):
-    """Let the keeper go on, within its leaf."""
+    """Let the keeper go on, within its leaf; `AwaitKeeper` sees it there."""
 
     unit: Unit
     targets: tuple[Target, ...]
@@ -157,18 +156,28 @@ class SettleKeeper(Step):
 
     def execute(self, machine: Machine) -> None:
         keeper: Process = machine.kept[self.unit.path]
-        with contextlib.ExitStack() as stack:
-            fds: list[int] = []
-            for target in self.targets:
-                fd = machine.at(target).open("cgroup.procs", os.O_WRONLY)
-                stack.callback(os.close, fd)
-                fds.append(fd)
-            keeper.release(spawn.Placement(procs_fds=tuple(fds)), KEEPER_S)
+        for target in self.targets:
+            machine.at(target).write("cgroup.procs", str(keeper.pid))
+        keeper.let_go()
 
     def undo(self, machine: Machine) -> None:
         keeper = machine.kept.pop(self.unit.path, None)
         if keeper is not None:
             _end(keeper)
+
+
+class AwaitKeeper(Step):
+    """See that the keeper executes its program, which it began to while other steps were done."""
+
+    unit: Unit
+
+    def describe(self, machine: Machine) -> str:
+        del machine
+        return f"wait until {' '.join(KEEPER_ARGV)} is executed"
+
+    def execute(self, machine: Machine) -> None:
+        keeper: Process = machine.kept[self.unit.path]
+        keeper.wait_executed(KEEPER_S)
 
 
 class SetProperties(Step):
@@ -189,7 +198,7 @@ class SetProperties(Step):
         try:
             self.systemd.set_properties(self.unit.name, self.properties)
         except DeadlineExceeded:
-            # systemd may have it before it yet; what comes behind it has the last word
+            # it may have been done, or be done yet; what comes behind it has the last word
             with contextlib.suppress(CgmgrError):
                 self.undo(machine)
             raise

@@ -200,9 +200,16 @@ class Process(Child):
         If it cannot, it is reaped, and this raises what `cgmgr.spawn.start` raises.
         `DeadlineExceeded` after `timeout` seconds: it is then still there.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        self.let_go(placement)
+        self.wait_executed(timeout)
+
+    def let_go(self, placement: Placement | None = None) -> None:
+        """The first half of `release`: it goes on while the caller does."""
         self._birth.release(placement)
-        self._birth.wait(deadline, "over")
+
+    def wait_executed(self, timeout: float | None = None) -> None:
+        """The second half of `release`."""
+        self._birth.wait(None if timeout is None else time.monotonic() + timeout, "over")
         failure = self._birth.failure
         if failure is not None:
             self.wait_ended()
