@@ -170,8 +170,12 @@ def _signal(pid: int, pidfd: int, number: int) -> None:
 def _pidfds(members: Iterable[int]) -> dict[int, int]:
     found: dict[int, int] = {}
     for pid in members:
-        with contextlib.suppress(ProcessLookupError):
+        try:
             found[pid] = os.pidfd_open(pid)
+        except OSError as error:
+            # a pid that is just being let go of is no process's any more (seen in Linux 6.1)
+            if error.errno not in (errno.ESRCH, errno.EINVAL):
+                raise
     return found
 
 
