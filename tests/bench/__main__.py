@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from . import command, container, freeze, group, imports, report, spawn, stats, table
+from . import command, container, freeze, group, imports, report, spawn, stats, systemd, table
 from .place import Bench, NotHere
 
 MEASUREMENTS = {
@@ -19,6 +19,7 @@ MEASUREMENTS = {
     "spawn": spawn,
     "container": container,
     "command": command,
+    "systemd": systemd,
 }
 
 
