@@ -38,7 +38,7 @@ support:
 	@$(PYTEST) --lane=vm --fill-in
 
 bench:
-	@tools/setup.sh bench
+	@tools/setup.sh bench vm
 	@$(RUN) python -m tests.bench
 
 check: lint format-check mypy pyright imports layout
