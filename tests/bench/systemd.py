@@ -29,13 +29,13 @@ The slice holds another group first, as on a host in use, and then nothing else.
 SPENT = """\
 most of it passes in systemd, which writes some twenty files for the scope and for every slice above
 it, and tells the bus. Of ours beside another group a half is the start of the unit, a fifth its
-stop, a sixth the process that keeps it, moved to its leaf; the plan and the files of the leaf are a
-tenth. That the bus is not waited for when it is told what to watch for, and that the keeper
-executes its program while other steps are done, saves an eighth or so. systemd's private socket
+stop, a sixth the process that keeps it, moved to its leaf; the rest is the plan, the records, and
+the files of the leaf. That the bus is not waited for when it is told what to watch for, and that
+the keeper executes its program while other steps are done, saved a sixth. systemd's private socket
 instead of the bus was slower, since it takes a new connection for each job. Alone in the slice
 systemd takes longer for whoever asks for delegation, crun too: for the first delegated scope it
 switches every controller on in all slices above, and with the last one off again, in which cpuset
-is slow. With a delegation of no more than cpu, io, memory and pids ours is as fast as
+is slow. With a delegation of no more than cpu, io, memory and pids ours was as fast as
 systemd-run; it was not kept, since a group could then get no cpuset later."""
 
 LIMIT_S = 15 * 60
