@@ -169,12 +169,12 @@ class _V1:
         self._below: dict[str, int] = {}
         try:
             for path in place.line:
-                self._events[path] = _listen(place.tree, path)
+                self._events[path] = listen(place.tree, path)
             # those below once those above listen: what fires in between is then not theirs
             self._below = place.below(MOST_BELOW)
             for path in self._below:
                 with contextlib.suppress(GroupGone):
-                    self._events[path] = _listen(place.tree, path)
+                    self._events[path] = listen(place.tree, path)
             self._before = self._kills()
         except BaseException:
             self.close()
@@ -251,7 +251,7 @@ def _own_hits(fired: Mapping[str, int | None], path: str, above: str | None) -> 
     return None if here is None or there is None else max(here - there, 0)
 
 
-def _listen(tree: Tree, path: str) -> int | None:
+def listen(tree: Tree, path: str) -> int | None:
     """An eventfd that counts the OOM notifications of one group; None where they are not to be had
     (a group above ours that we may not write to, a kernel without them)."""
     with tree.open(path) as directory:

@@ -1,7 +1,8 @@
 """What a killed launcher left behind, removed.
 
 Law: only containers whose launcher is dead are touched, each under its lock, and directories of the
-store that no record and no process lays claim to.
+store that no record and no process lays claim to.  Those that were to stay have bundles of somebody
+else's, and are left to whoever deletes them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def _collect_one(containers: Containers, name: str) -> bool:
     """Whether it was there, orphaned, and is gone now."""
     with contextlib.suppress(DeadlineExceeded), containers.lock(name, 0):
         record = containers.load(name)
-        if record is None or not record.orphaned or bundle.held(record.bundle):
+        if record is None or record.stays or not record.orphaned:
+            return False
+        if bundle.held(record.bundle):
             return False
         if record.init is not None:
             _kill(record.init)

@@ -38,40 +38,33 @@ if TYPE_CHECKING:
 _MOST_ID: Final = MAX_U32 - 1  # (uid_t) -1 means "leave it" in setresuid(2)
 _MOST_ROWS: Final = 0xFFFF  # struct winsize, ioctl_tty(2)
 
-#: what is understood, by place; the rest of the specification is refused
-_KNOWN: Final = {
-    "": (
-        "ociVersion",
-        "process",
-        "root",
-        "hostname",
-        "domainname",
-        "mounts",
-        "linux",
-        "annotations",
-    ),
+#: what the specification knows and this runtime does not, by place: refused where it says anything.
+#: What the specification does not know either is ignored, as it demands ("Extensibility").
+_REFUSED: Final = {
+    "": ("hooks", "solaris", "windows", "vm", "zos", "freebsd"),
     "process": (
-        "terminal",
-        "consoleSize",
-        "user",
-        "args",
-        "env",
-        "cwd",
-        "capabilities",
-        "rlimits",
-        "noNewPrivileges",
-        "oomScoreAdj",
+        "apparmorProfile",
+        "commandLine",
+        "execCPUAffinity",
+        "ioPriority",
+        "scheduler",
+        "selinuxLabel",
     ),
     "linux": (
-        "namespaces",
-        "maskedPaths",
-        "readonlyPaths",
-        "rootfsPropagation",
-        "cgroupsPath",
-        "resources",
-        "devices",
+        "gidMappings",
+        "intelRdt",
+        "memoryPolicy",
+        "mountLabel",
+        "netDevices",
+        "personality",
+        "seccomp",
+        "sysctl",
+        "timeOffsets",
+        "uidMappings",
     ),
 }
+NOT_JOINED: Final = frozenset({"user", "mount", "time"})
+NOT_YET_NEW: Final = frozenset({"user", "time"})
 _PROPAGATION: Final = {
     "": "rslave",
     "slave": "rslave",
@@ -82,20 +75,22 @@ _PROPAGATION: Final = {
 
 
 class Setup(Record):
-    """A container, compiled: the namespaces that its first process is cloned into (CLONE_NEW*), the
-    steps that it takes, and what it executes then.  `grouped` names what of the config.json only a
-    group can hold, "" where it asks for none."""
+    """A container, compiled: the namespaces that its first process is cloned into (CLONE_NEW*), and
+    those that it joins, by name and path; the steps that it takes, and what it executes then.
+    `grouped` names what of the config.json only a group can hold, "" where it asks for none."""
 
     clone_flags: int
     steps: tuple[Step, ...]
     program: Program
     grouped: str = ""
+    joined: tuple[tuple[str, str], ...] = ()
 
     def describe(self) -> list[str]:
         """One line for each thing that is done, in their order."""
         made = [n.name for n in namespaces.TABLE if n.flag & self.clone_flags]
         return [
             f"clone a process into new namespaces: {', '.join(made)}",
+            *(f"enter the {name} namespace {path}" for name, path in self.joined),
             *(step.describe() for step in self.steps),
             f"exec {' '.join(self.program.argv)}",
         ]
@@ -104,14 +99,14 @@ class Setup(Record):
 def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts) -> Setup:
     """The steps for a config.json.  Raises `RequestError` for what cannot be done."""
     config = Node(document, NAME)
-    _refuse_unknown(document, config)
+    _refuse_undone(document, config)
     process, linux = config.node("process"), config.node("linux")
     program = Program(argv=_args(process), env=_env(process))
-    made = _namespaces(linux)
+    made, joined = _namespaces(linux)
     read_only = bool(config.node("root").boolean("readonly"))
     steps = (
         Propagation(kind=_propagation(linux)),
-        *_host_names(config, made),
+        *_host_names(config, made, joined),
         *_oom_score(process),
         *layout.root(config, bundle, facts),
         *layout.mounts_of(config, bundle, made, facts),
@@ -129,10 +124,27 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
     )
     return Setup(
         clone_flags=namespaces.flags(made),
+        joined=tuple(joined.items()),
         steps=steps,
         program=program,
         grouped=_of_a_group(linux),
     )
+
+
+def compile_process(document: Mapping[str, Any], entry: Step) -> Setup:
+    """The steps for a process that enters a container, by `entry`, which names what it enters."""
+    process = Node(document, "process")
+    _refuse_undone_of("process", document, process)
+    steps = (
+        *_oom_score(process),
+        entry,
+        *_terminal(process),
+        *_rlimits(process),
+        WorkingDirectory(path=layout.working_directory(process)),
+        _user(process),
+    )
+    program = Program(argv=_args(process), env=_env(process))
+    return Setup(clone_flags=0, steps=steps, program=program)
 
 
 def _of_a_group(linux: Node) -> str:
@@ -142,14 +154,18 @@ def _of_a_group(linux: Node) -> str:
     return linux.at("resources") if any(linux.node("resources").keys()) else ""
 
 
-def _refuse_unknown(document: Mapping[str, Any], config: Node) -> None:
+def _refuse_undone(document: Mapping[str, Any], config: Node) -> None:
     """What is empty asks for nothing."""
-    for place, known in _KNOWN.items():
+    for place in _REFUSED:
         node = config.node(place) if place else config
         part: Mapping[str, Any] = (document.get(place) or {}) if place else document
-        for key, value in part.items():
-            if key not in known and value:
-                raise refused(node.at(key), "it is not supported")
+        _refuse_undone_of(place, part, node)
+
+
+def _refuse_undone_of(place: str, part: Mapping[str, Any], node: Node) -> None:
+    for key, value in part.items():
+        if key in _REFUSED[place] and value:
+            raise refused(node.at(key), "it is not supported")
 
 
 def _args(process: Node) -> tuple[str, ...]:
@@ -168,19 +184,29 @@ def _env(process: Node) -> tuple[str, ...]:
     return env
 
 
-def _namespaces(linux: Node) -> tuple[str, ...]:
+def _namespaces(linux: Node) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Those that are new, and those that are there already, with their paths."""
     made: list[str] = []
+    joined: dict[str, str] = {}
     for entry in linux.nodes("namespaces"):
+        name = namespaces.named(entry.text("type") or "").name
+        if name in made or name in joined:
+            raise refused(entry.at("type"), f"{name} is there twice")
         path = entry.text("path") or ""
-        if path:
-            raise refused(entry.at("path"), f"joining a namespace ({path}) is not supported")
-        made.append(namespaces.named(entry.text("type") or "").name)
+        if not path:
+            made.append(name)
+        elif name in NOT_JOINED:
+            raise refused(entry.at("path"), f"joining a {name} namespace is not supported")
+        elif not path.startswith("/"):
+            raise refused(entry.at("path"), f"{path!r} is not an absolute path")
+        else:
+            joined[name] = path
     if "mount" not in made:
         raise refused(linux.at("namespaces"), "a mount namespace is needed")
-    unsupported = sorted({"user", "time"} & set(made))
+    unsupported = sorted(NOT_YET_NEW & set(made))
     if unsupported:
         raise refused(linux.at("namespaces"), f"{unsupported[0]} is not supported")
-    return tuple(made)
+    return tuple(made), joined
 
 
 def _propagation(linux: Node) -> str:
@@ -208,10 +234,10 @@ def _devices(linux: Node) -> Iterator[Step]:
         )
 
 
-def _host_names(config: Node, made: tuple[str, ...]) -> Iterator[Step]:
+def _host_names(config: Node, made: tuple[str, ...], joined: Mapping[str, str]) -> Iterator[Step]:
     hostname, domainname = config.text("hostname") or "", config.text("domainname") or ""
     if hostname or domainname:
-        if "uts" not in made:
+        if "uts" not in made and "uts" not in joined:
             raise refused(config.at("hostname"), "it needs a uts namespace of its own")
         yield Hostname(hostname=hostname, domainname=domainname)
     if "network" in made:

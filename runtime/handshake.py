@@ -12,6 +12,9 @@ groups and not executing anything yet.
     5. EXECUTES  I to L   what the files of groups say by now; the next thing is exec
     6. (end)              I has executed: exec closed its side
     7. FAILED    I to L   instead of 2, 3, 5 or 6: what could not be done, errno, the words; I ends
+
+With a gate L goes away after 3.  I waits at the gate, a fifo that it holds open: whoever writes to
+it lets I go on.  From then on I writes what fails to a file: errno, a blank, the words.
 """
 
 from __future__ import annotations
@@ -38,11 +41,15 @@ FAILED: Final = "failed"
 
 class Program(Record):
     """What is executed at the end.  `die_with_launcher` has the kernel kill it when the thread that
-    started it dies (PR_SET_PDEATHSIG)."""
+    started it dies (PR_SET_PDEATHSIG).  `gated` says that it waits at a gate; the descriptors 3 and
+    following that are `kept` are the program's.  Before the files of groups there are `others`."""
 
     argv: tuple[str, ...]
     env: tuple[str, ...] = ()
     die_with_launcher: bool = False
+    gated: bool = False
+    kept: int = 0
+    others: int = 0
 
 
 def encode(steps: Sequence[Step], program: Program) -> bytes:

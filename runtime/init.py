@@ -6,8 +6,9 @@ nothing else are used.  It decides nothing; it executes steps, reports, waits, a
 
 By now it is in its groups and namespaces, in a session and with a keyring of its own, signals are
 at their defaults, and only standard input, output and error and the descriptors handed to it are
-open: the launcher's channel first (`cgmgr.runtime.handshake`), then files of groups for
-`cgmgr.spawn.floors`.
+open: the launcher's channel first (`cgmgr.runtime.handshake`), then a gate and the file for what
+fails after it, where there is a gate, then files of groups for `cgmgr.spawn.floors`; and those that
+are the program's, under their numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from cgmgr import linux
 from cgmgr.spawn import floors
 from cgmgr.spawn.channel import receive, send
 
-from . import console, devices, identity, overlay, steps
+from . import console, devices, identity, joining, overlay, steps
 from .handshake import CREATED, EXECUTES, FAILED, START, TERMINAL, decode
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 #: every step there is, by name, as `handshake.encode` writes it
 KINDS: Final = {
     kind.__name__: kind
-    for module in (steps, overlay, identity, console, devices)
+    for module in (steps, overlay, identity, joining, console, devices)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, steps.Step) and kind is not steps.Step
 }
@@ -73,24 +74,65 @@ def main(data: bytes, descriptors: list[int]) -> NoReturn:
         os._exit(STATUS_FAILED)
 
 
-def _live(data: bytes, channel: _socket.socket, floor_fds: Sequence[int]) -> NoReturn:
+def _live(data: bytes, channel: _socket.socket, handed: Sequence[int]) -> NoReturn:
     # Until exec nobody in the container may trace this process or open its descriptors
     # (CVE-2016-9962); and all that is open now is closed by exec.
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     linux.close_range(3, flags=linux.CLOSE_RANGE_CLOEXEC)
     _protect_interpreter()
     planned, program = decode(data, KINDS)
+    for fd in range(3, 3 + program.kept):
+        os.set_inheritable(fd, True)
     if program.die_with_launcher:
         _die_with_launcher()
     _furnish(planned, channel)
     if program.die_with_launcher:
         _die_with_launcher()  # a change of user clears it
+    if program.gated:
+        _find(program)
+        send(channel, (CREATED,))
+        channel.close()
+        gate, failure = handed[:2]
+        _pass(gate, failure, program)
     send(channel, (CREATED,))
     message, _ = receive(channel)
     if message != (START,):
         os._exit(STATUS_FAILED)
-    send(channel, (EXECUTES, _floors(floor_fds)))
+    send(channel, (EXECUTES, _floors(handed[program.others :])))
     _execute(program)
+
+
+def _pass(gate: int, failure: int, program: Program) -> NoReturn:
+    """Wait at the gate, and execute.  Nobody but the file is there to be told of a failure."""
+    os.read(gate, 1)
+    try:
+        _execute(program)
+    except Failed as failed:
+        words = f"{failed.error.errno or 0} {failed.what}: {_subject(failed.error)}"
+        os.write(failure, os.fsencode(words))
+    finally:
+        os._exit(STATUS_FAILED)
+
+
+def _subject(error: OSError) -> str:
+    path = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+    return path + (error.strerror or "")
+
+
+def _find(program: Program) -> None:
+    """What is surely missing is told while somebody is there to be told."""
+    argv = [os.fsencode(word) for word in program.argv]
+    env = dict(os.fsencode(pair).split(b"=", 1) for pair in program.env)
+    paths = _candidates(argv[0], env)
+    if not any(os.path.isfile(path) and os.access(path, os.X_OK) for path in paths):
+        there = next((path for path in paths if os.path.lexists(path)), None)
+        if there is None:
+            where = "executable file not found in $PATH" if b"/" not in argv[0] else NOT_THERE
+            raise Failed(EXEC, OSError(errno.ENOENT, where, os.fsdecode(argv[0])))
+        raise Failed(EXEC, OSError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(there)))
+
+
+NOT_THERE: Final = "no such file or directory"
 
 
 def _protect_interpreter() -> None:

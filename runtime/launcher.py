@@ -14,13 +14,13 @@ import os
 import signal
 
 from cgmgr import spawn
-from cgmgr.errors import CgmgrError, KernelError, NameTaken
+from cgmgr.errors import CgmgrError, KernelError, NameTaken, kernel_error
 from cgmgr.owner import Owner
 from cgmgr.record import Record
 from cgmgr.rundir import default_root
 from cgmgr.spawn import Placement, SpawnRequest, channel
 
-from . import bundle, cgroups, compile, handshake, layout, namespaces, spec, terminal
+from . import bundle, cgroups, compile, handshake, joining, layout, namespaces, spec, terminal
 from .state import ContainerRecord, Containers
 
 TYPE_CHECKING = False
@@ -46,6 +46,13 @@ class Launch(Record):
     `store` holds its directory, `run_root` its record.  With `die_with_launcher` the kernel kills
     it when the thread that started it dies, and with it all that runs in it.
 
+    With a `gate`, the path of a fifo, it does not need its launcher: it waits until somebody writes
+    there, and says in the file `failure` why it could not execute its program then.  The `kept_fds`
+    descriptors that follow standard error are its program's, too.
+
+    A process that enters a container is given that one's pidfd as `entered`, and `in_its_pids` says
+    that it begins in that one's pid namespace.
+
     A config.json with a cgroupsPath or resources needs `placement`: the caller makes the group,
     `Manager.create(request.cgroups_path, request.resources)`, and passes `group.placement()`.
     """
@@ -58,6 +65,11 @@ class Launch(Record):
     store: str = bundle.DEFAULT_STORE
     run_root: str = ""
     die_with_launcher: bool = False
+    gate: str = ""
+    failure: str = ""
+    kept_fds: int = 0
+    entered: int = -1
+    in_its_pids: bool = False
 
     @property
     def containers(self) -> Containers:
@@ -182,24 +194,63 @@ def _refuse_unplaced(setup: Setup, placement: Placement) -> None:
         )
 
 
+def _gate(launch: Launch) -> tuple[int, ...]:
+    """The gate and the file for what fails after it, open.  With a writer of its own, a fifo's
+    reader waits for somebody to write, and not for somebody to open it."""
+    if not launch.gate:
+        return ()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        gate = os.open(launch.gate, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            return gate, os.open(launch.failure, flags, 0o600)
+        except BaseException:
+            os.close(gate)
+            raise
+    except OSError as error:
+        raise kernel_error("make container", launch.gate, error) from error
+
+
 def create(setup: Setup, launch: Launch) -> Init:
     """Start a container's first process and have it furnish the container; nothing of the program
     runs yet.  Raises `RequestError` where limits have no placement, `KernelError`, and what
     `cgmgr.spawn.start` raises; no process is left then."""
     _refuse_unplaced(setup, launch.placement)
     namespaces.demand(setup.clone_flags)
-    program = setup.program.replace(die_with_launcher=launch.die_with_launcher)
+    with contextlib.ExitStack() as opened:
+        joined: dict[str, int] = {}
+        for name, path in setup.joined:
+            joined[name] = joining.opened(name, path)
+            opened.callback(os.close, joined[name])
+        return _create(setup, launch, joined)
+
+
+def _create(setup: Setup, launch: Launch, joined: Mapping[str, int]) -> Init:
+    """As `create`, with the namespaces open that are joined."""
+    kept = range(3, 3 + launch.kept_fds)
+    entered = () if launch.entered < 0 else (launch.entered,)
+    beyond = launch.entered if launch.in_its_pids else joined.get("pid")
+    steps = [joining.Enter(fd=fd, name=name) for name, fd in joined.items() if name != "pid"]
+    gate = _gate(launch)
+    others = (*gate, *kept, *entered, *(step.fd for step in steps))
+    program = setup.program.replace(
+        die_with_launcher=launch.die_with_launcher,
+        gated=bool(gate),
+        kept=launch.kept_fds,
+        others=len(others),
+    )
     ours, theirs = channel.pair()
     floor_fds = launch.placement.floor_fds
     try:
         process = spawn.start(
             SpawnRequest(
                 entry=ENTRY,
-                data=handshake.encode(setup.steps, program),
+                data=handshake.encode((*steps, *setup.steps), program),
                 stdin=launch.stdin,
                 stdout=launch.stdout,
                 stderr=launch.stderr,
-                pass_fds=(theirs.fileno(), *floor_fds),
+                pass_fds=(theirs.fileno(), *others, *floor_fds),
+                pid_namespace=beyond,
                 # these are reset when the container is made, not before
                 placement=launch.placement.replace(floor_fds=()),
                 new_session=True,
@@ -211,6 +262,7 @@ def create(setup: Setup, launch: Launch) -> Init:
         raise
     finally:
         theirs.close()
+        channel.close_all(gate)
     init = Init(process, ours)
     try:
         init.wait_created()

@@ -21,14 +21,23 @@ FOLDER: Final = "containers"
 
 
 class ContainerRecord(Record):
-    """One container.  `bundle` is its directory; `launcher` the process that made it and takes it
-    away again, `init` its first process, None until there is one."""
+    """One container.  `bundle` is its directory; `launcher` the process that made it, `init` its
+    first process, None until there is one.
+
+    `launcher` takes it away again, unless it `stays`: then somebody deletes it by a command.
+    `group` is the name of its group, and `driver` what has made that; "" where it has none of its
+    own.  `rootfs` is where its root is on the host.
+    """
 
     id: str
     bundle: str
     launcher: Owner
     init: Owner | None = None
     created_usec: int = 0
+    stays: bool = False
+    group: str = ""
+    driver: str = ""
+    rootfs: str = ""
 
     @classmethod
     def of_this_process(cls, name: str, bundle: str) -> Self:
@@ -37,8 +46,9 @@ class ContainerRecord(Record):
 
     @property
     def orphaned(self) -> bool:
-        """Whether nobody is going to take it away any more."""
-        return not owner.alive(self.launcher)
+        """Whether nobody is going to take it away any more: also one that was to stay, and was not
+        finished."""
+        return not (self.stays and self.init is not None) and not owner.alive(self.launcher)
 
     @property
     def running(self) -> bool:
@@ -80,7 +90,15 @@ class Containers(Folder):
         return [entry for _, entry in self.entries() if isinstance(entry, ContainerRecord)]
 
 
-_KINDS: Final = {"id": str, "bundle": str, "created_usec": int}
+_KINDS: Final = {
+    "id": str,
+    "bundle": str,
+    "created_usec": int,
+    "stays": bool,
+    "group": str,
+    "driver": str,
+    "rootfs": str,
+}
 _OWNERS: Final = ("launcher", "init")
 
 

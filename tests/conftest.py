@@ -93,7 +93,8 @@ def _folders_of_the_run(  # pyright: ignore[reportUnusedFunction]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_shown] = shown = []
+    shown: list[support.Shown] = []
+    config.stash[_shown] = shown
 
     class Collector:
         @staticmethod

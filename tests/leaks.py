@@ -113,15 +113,22 @@ def bpf_programs() -> set[str]:
     return {f"{program.name} (id {program.id})" for program in bpf.programs()}
 
 
+#: folders right below a root
+CACHES = ("seccomp",)
+
+
 def state_files(*roots: str) -> set[str]:
     """What lies below the run and store directories, three levels deep: deeper is a root fs.
 
-    The folders right below a root stay when they are empty, and are nobody's.
+    The folders right below a root stay when they are empty, and are nobody's; what is in a cache is
+    there to stay.
     """
     found: set[str] = set()
     for root in roots:
         for folder, below, files in os.walk(root):
             depth = folder.count("/") - root.count("/")
+            if not depth:
+                below[:] = [name for name in below if name not in CACHES]
             names = (*below, *files) if depth else files
             found.update(os.path.join(folder, name) for name in names)  # noqa: PTH118
             if depth >= 2:

@@ -89,6 +89,8 @@ def test_a_named_network_namespace_is_left(tmp_path: Path) -> None:
 def test_state_is_looked_at_three_levels_deep(tmp_path: Path) -> None:
     (tmp_path / "a/b/c/d").mkdir(parents=True)
     (tmp_path / "file").touch()
+    (tmp_path / "seccomp").mkdir()
+    (tmp_path / "seccomp/kept").touch()
 
     found = leaks.state_files(str(tmp_path), "/does/not/exist")
 

@@ -269,6 +269,7 @@ def encode(
         "groups": _groups(request),
         "flags": request.clone_flags & ~linux.CLONE_NEWCGROUP,
         "cgroup_namespace": private_cgroups,
+        "pid_namespace": index(request.pid_namespace),
         "hold": request.hold,
         "orphan": request.orphan,
         "die_with_caller": request.die_with_caller,

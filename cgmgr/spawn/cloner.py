@@ -109,7 +109,9 @@ def serve(request: Request, fds: list[int]) -> None:
         entry = _load(request["entry"])
         stage = CLONE
         into = at(fds, request["cgroup"]) if request["into"] else -1
-        pid, pidfd, joined = _clone(request["flags"], into, orphan=request["orphan"])
+        beyond = at(fds, request["pid_namespace"])
+        with ChildrenIn(beyond):
+            pid, pidfd, joined = _clone(request["flags"], into, orphan=request["orphan"])
     except Exception as error:  # noqa: BLE001 - a module may fail in any way
         report(channel, stage, error)
         channel.close()
@@ -139,6 +141,28 @@ def _load(entry: str) -> Callable[[bytes, list[int]], object] | None:
         freeze_memory()
     found: Callable[[bytes, list[int]], object] = getattr(sys.modules[module], function)
     return found
+
+
+class ChildrenIn:
+    """What is cloned meanwhile begins in another pid namespace; -1 is none.  S stays where it is,
+    as setns(2) has it for this one kind, and itself is what it goes back to."""
+
+    def __init__(self, namespace: int) -> None:
+        self.namespace = namespace
+        self.pid = os.getpid()
+
+    def __enter__(self) -> None:
+        if self.namespace >= 0:
+            linux.setns(self.namespace, linux.CLONE_NEWPID)
+
+    def __exit__(self, *_exc: object) -> None:
+        if self.namespace < 0 or os.getpid() != self.pid:
+            return
+        itself = os.pidfd_open(self.pid)
+        try:
+            linux.setns(itself, linux.CLONE_NEWPID)
+        finally:
+            os.close(itself)
 
 
 def _clone(flags: int, cgroup: int, *, orphan: bool) -> tuple[int, int, bool]:

@@ -103,6 +103,7 @@ class SpawnRequest(Record):
     keep their numbers; every other descriptor is closed.
 
     `clone_flags` are CLONE_NEW*; a new cgroup namespace is made once all groups are joined.
+    `pid_namespace` is a descriptor, of a pid namespace or a process in one, in which it begins.
     `entry`, "module:function", is called in the new process instead of exec, with `data` and the
     numbers of `pass_fds`; it must not return.
 
@@ -135,6 +136,7 @@ class SpawnRequest(Record):
     placement: Placement = Placement()
     new_session: bool = False
     clone_flags: int = 0
+    pid_namespace: int | None = None
     entry: str = ""
     data: bytes = b""
     die_with_caller: bool = False

@@ -47,13 +47,14 @@ if TYPE_CHECKING:
         data: bytes
 
     class Request(Words):
-        """What REQUEST says.  `cgroup`, `procs`, `floors`, `here` and the first of each pair in
-        `place` are indices of its descriptors; the first of those is the channel's end, so that 0
-        stands for none."""
+        """What REQUEST says.  `cgroup`, `pid_namespace`, `procs`, `floors`, `here` and the first of
+        each pair in `place` are indices of its descriptors; the first of those is the channel's
+        end, so that 0 stands for none."""
 
         handed: list[int]
         flags: int
         cgroup_namespace: bool
+        pid_namespace: int
         cgroup: int
         into: bool
         procs: list[int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if name == "systemd" and not Path("/", BOOTED).is_dir():
         pytest.skip("needs systemd as PID 1 (sd_booted(3))")
     if name == "outside":
-        monkeypatch.syspath_prepend(OUTSIDE)
+        monkeypatch.setattr(sys, "path", [str(OUTSIDE), *sys.path])
     return name
 
 

@@ -337,7 +337,7 @@ REFUSED = {
     "process is": put("process", value=["true"]),
     "args: there is no command": put("process", "args", value=[]),
     "linux.namespaces": put("linux", "namespaces", value=[{"type": "pid"}]),
-    "joining": put("linux", "namespaces", value=[{"type": "pid", "path": "/proc/1/ns/pid"}]),
+    "joining": put("linux", "namespaces", value=[{"type": "user", "path": "/proc/1/ns/user"}]),
     "user is not": put("linux", "namespaces", value=[{"type": "mount"}, {"type": "user"}]),
     "unknown namespace": put("linux", "namespaces", value=[{"type": "net"}]),
     "rootfsPropagation": put("linux", "rootfsPropagation", value="shared"),
@@ -376,3 +376,13 @@ def test_what_says_nothing_is_not_refused(change: Callable[[dict[str, Any]], Non
     change(document)
 
     compiled(document)
+
+
+def test_what_the_specification_does_not_know_is_ignored() -> None:
+    document = config()
+    before = compiled(document)
+    document["x-vendor"] = {"a": 1}
+    document["process"]["later"] = True
+    document["linux"]["someday"] = ["x"]
+
+    assert compiled(document) == before

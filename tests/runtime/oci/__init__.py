@@ -1,0 +1,1 @@
+"""Tests of `cgmgr.runtime.oci` that need no kernel."""
