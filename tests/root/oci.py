@@ -92,8 +92,9 @@ class Client:
             pass
 
     def left(self) -> list[str]:
-        files = [str(path) for path in self.state.rglob("*") if not path.is_dir()]
-        return [*files, *map(str, directories(self.id))]
+        """Not the record of a parent that others use, too."""
+        files = [str(path.relative_to(self.state)) for path in self.state.rglob("*")]
+        return [*(file for file in files if self.id in file), *map(str, directories(self.id))]
 
 
 @contextmanager
