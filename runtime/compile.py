@@ -12,7 +12,7 @@ from cgmgr.record import Record
 from cgmgr.resources.document import Node
 from cgmgr.units import MAX_U32, MAX_U64
 
-from . import capabilities, layout, namespaces
+from . import capabilities, layout, namespaces, seccomp
 from .console import NewTerminal
 from .devices import KINDS, MakeDevice
 from .handshake import Program
@@ -34,6 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any, Final
+
+    from .seccomp import Filter
 
 _MOST_ID: Final = MAX_U32 - 1  # (uid_t) -1 means "leave it" in setresuid(2)
 _MOST_ROWS: Final = 0xFFFF  # struct winsize, ioctl_tty(2)
@@ -57,7 +59,6 @@ _REFUSED: Final = {
         "mountLabel",
         "netDevices",
         "personality",
-        "seccomp",
         "sysctl",
         "timeOffsets",
         "uidMappings",
@@ -76,14 +77,18 @@ _PROPAGATION: Final = {
 
 class Setup(Record):
     """A container, compiled: the namespaces that its first process is cloned into (CLONE_NEW*), and
-    those that it joins, by name and path; the steps that it takes, and what it executes then.
-    `grouped` names what of the config.json only a group can hold, "" where it asks for none."""
+    those that it joins, by name and path; the steps that it takes, and what it executes then, under
+    a `filter` of system calls.  `grouped` names what of the config.json only a group can hold, ""
+    where it asks for none.  `about` is what somebody whom the filter asks is told of the container.
+    """
 
     clone_flags: int
     steps: tuple[Step, ...]
     program: Program
     grouped: str = ""
     joined: tuple[tuple[str, str], ...] = ()
+    filter: Filter | None = None
+    about: dict[str, Any] = {}  # noqa: RUF012
 
     def describe(self) -> list[str]:
         """One line for each thing that is done, in their order."""
@@ -92,6 +97,7 @@ class Setup(Record):
             f"clone a process into new namespaces: {', '.join(made)}",
             *(f"enter the {name} namespace {path}" for name, path in self.joined),
             *(step.describe() for step in self.steps),
+            *([self.filter.describe()] if self.filter is not None else ()),
             f"exec {' '.join(self.program.argv)}",
         ]
 
@@ -103,6 +109,7 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
     process, linux = config.node("process"), config.node("linux")
     program = Program(argv=_args(process), env=_env(process))
     made, joined = _namespaces(linux)
+    asked = seccomp.read(linux)
     read_only = bool(config.node("root").boolean("readonly"))
     steps = (
         Propagation(kind=_propagation(linux)),
@@ -120,7 +127,7 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
         SwitchRoot(),
         *_rlimits(process),
         WorkingDirectory(path=layout.working_directory(process)),
-        _user(process),
+        _user(process, filtered=asked is not None),
     )
     return Setup(
         clone_flags=namespaces.flags(made),
@@ -128,6 +135,12 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
         steps=steps,
         program=program,
         grouped=_of_a_group(linux),
+        filter=asked,
+        about={
+            "ociVersion": config.text("ociVersion") or "",
+            "bundle": bundle,
+            "annotations": document.get("annotations") or {},
+        },
     )
 
 
@@ -279,7 +292,8 @@ def _limit(limit: Node, key: str) -> int:
     return -1 if value is None or value == MAX_U64 else value
 
 
-def _user(process: Node) -> BecomeUser:
+def _user(process: Node, *, filtered: bool = False) -> BecomeUser:
+    new_privileges = not process.boolean("noNewPrivileges")
     user, sets = process.node("user"), process.node("capabilities")
     masks = {name: capabilities.mask_of(sets.texts(name)) for name in _SETS}
     # the kernel takes no other (capabilities(7)); `runc spec` and `crun spec` ask for some
@@ -290,7 +304,9 @@ def _user(process: Node) -> BecomeUser:
         gid=user.whole("gid", 0, _MOST_ID) or 0,
         groups=user.wholes("additionalGids", 0, _MOST_ID),
         umask=0o022 if umask is None else umask,
-        no_new_privileges=bool(process.boolean("noNewPrivileges")),
+        no_new_privileges=not new_privileges,
+        # a filter is loaded last, which without no_new_privs takes this (seccomp(2))
+        until_exec=capabilities.mask_of(("SYS_ADMIN",)) if filtered and new_privileges else 0,
         **masks,
     )
 

@@ -7,6 +7,8 @@ groups and not executing anything yet.
 
     1. (start)   L to I   the steps and the program, as the data of the start itself
     2. TERMINAL  I to L   only with a terminal: the descriptor of its master
+       LISTENER  I to L   only where the filter asks somebody: its listener's number, by write(2),
+                          because whoever is asked must be there before sendmsg(2) may need him
     3. CREATED   I to L   every step is done; I waits
     4. START     L to I   go on.  The end of L's side instead means: nobody wants this any more
     5. EXECUTES  I to L   what the files of groups say by now; the next thing is exec
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 TERMINAL: Final = "terminal"
 CREATED: Final = "created"
+LISTENER: Final = "listener"
 START: Final = "start"
 EXECUTES: Final = "executes"
 FAILED: Final = "failed"
@@ -46,6 +49,9 @@ class Program(Record):
 
     argv: tuple[str, ...]
     env: tuple[str, ...] = ()
+    #: for seccomp(2), right before that; nothing where it is empty
+    filter: bytes = b""
+    filter_flags: int = 0
     die_with_launcher: bool = False
     gated: bool = False
     kept: int = 0
@@ -62,6 +68,11 @@ def decode(data: bytes, kinds: dict[str, type[Step]]) -> tuple[list[Step], Progr
     """The other side of `encode`; `kinds` are the steps there are, by name."""
     plain, program = marshal.loads(data)
     return [_record(kinds[name], values) for name, values in plain], _record(Program, program)
+
+
+def listening(number: int) -> bytes:
+    """The LISTENER message, as it is written."""
+    return marshal.dumps((LISTENER, number))
 
 
 def _values(record: Record) -> tuple[object, ...]:

@@ -127,7 +127,12 @@ class WorkingDirectory(Step):
 
 
 class BecomeUser(Step):
-    """User, groups, umask and capabilities, each while there still is the right to set it."""
+    """User, groups, umask and capabilities, each while there still is the right to set it.
+
+    What is held here of `until_exec` stays permitted and effective beside the sets, which makes no
+    difference to the program: execve(2) gives it what it may have by the other three sets, its user
+    and its file, and nothing by these two (capabilities(7)).
+    """
 
     uid: int
     gid: int
@@ -139,14 +144,17 @@ class BecomeUser(Step):
     inheritable: int = 0
     ambient: int = 0
     no_new_privileges: bool = True
+    until_exec: int = 0
 
     def describe(self) -> str:
         groups = ",".join(str(gid) for gid in self.groups) or "none"
         kept = ",".join(capabilities.names_of(self.permitted)) or "none"
         new = ", no new privileges" if self.no_new_privileges else ""
+        more = ",".join(capabilities.names_of(self.until_exec & ~self.permitted))
+        until = f" (and {more} until exec)" if more else ""
         return (
             f"become user {self.uid}, group {self.gid}, more groups {groups}, "
-            f"umask {self.umask:03o}, capabilities {kept}{new}"
+            f"umask {self.umask:03o}, capabilities {kept}{until}{new}"
         )
 
     def execute(self, stage: Stage) -> None:
@@ -156,11 +164,12 @@ class BecomeUser(Step):
         os.setresgid(self.gid, self.gid, self.gid)
         os.setresuid(self.uid, self.uid, self.uid)
         linux.prctl(linux.PR_SET_KEEPCAPS, 0)
+        kept = self.until_exec & linux.capget()[1]
         capabilities.apply(
             capabilities.CapabilitySets(
                 bounding=self.bounding,
-                effective=self.effective,
-                permitted=self.permitted,
+                effective=self.effective | kept,
+                permitted=self.permitted | kept,
                 inheritable=self.inheritable,
                 ambient=self.ambient,
             )

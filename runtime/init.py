@@ -23,7 +23,7 @@ from cgmgr.spawn import floors
 from cgmgr.spawn.channel import receive, send
 
 from . import console, devices, identity, joining, overlay, steps
-from .handshake import CREATED, EXECUTES, FAILED, START, TERMINAL, decode
+from .handshake import CREATED, EXECUTES, FAILED, START, TERMINAL, decode, listening
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ KINDS: Final = {
 
 EXEC: Final = "exec"
 PREPARE: Final = "prepare the first process"
+FILTER: Final = "load the seccomp filter"
 #: what is left when nobody can be told; a container engine's own failure
 STATUS_FAILED: Final = 125
 #: execvp(3) goes on to the next folder of PATH after these
@@ -88,6 +89,10 @@ def _live(data: bytes, channel: _socket.socket, handed: Sequence[int]) -> NoRetu
     _furnish(planned, channel)
     if program.die_with_launcher:
         _die_with_launcher()  # a change of user clears it
+    if _asks(program):
+        # before anybody else is gone: whoever is asked is told by the launcher
+        _find(program)
+        os.write(channel.fileno(), listening(_load(program)))
     if program.gated:
         _find(program)
         send(channel, (CREATED,))
@@ -164,11 +169,18 @@ def _floors(fds: Sequence[int]) -> list[bytes]:
 
 
 def _execute(program: Program) -> NoReturn:
-    """execvpe(3) with the container's PATH; an empty entry of it is not the current folder."""
+    """execvpe(3) with the container's PATH; an empty entry of it is not the current folder.
+
+    A filter comes last: what it forbids we do not need any more, but execve(2).
+    """
     argv = [os.fsencode(word) for word in program.argv]
     env = dict(os.fsencode(pair).split(b"=", 1) for pair in program.env)
     found: OSError | None = None
-    for path in _candidates(argv[0], env):
+    paths = _candidates(argv[0], env)
+    if program.filter and not _asks(program):
+        _find_exactly(paths, program)
+        _load(program)
+    for path in paths:
         try:
             os.execve(path, argv, env)
         except OSError as error:
@@ -182,6 +194,30 @@ def _execute(program: Program) -> NoReturn:
     if b"/" not in argv[0] and (found is None or found.errno != errno.EACCES):
         raise Failed(EXEC, missing)
     raise Failed(EXEC, found or missing)
+
+
+def _find_exactly(paths: Sequence[bytes], program: Program) -> None:
+    """`_find`, with the words of execve(2), which come too late for a filter."""
+    if len(paths) == 1:
+        try:
+            os.stat(paths[0])
+        except OSError as error:
+            raise Failed(EXEC, error) from error
+    _find(program)
+
+
+def _asks(program: Program) -> bool:
+    """Whether the filter has somebody asked."""
+    return bool(program.filter_flags & linux.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+
+
+def _load(program: Program) -> int:
+    """The filter is in force, for this thread and all that comes of it.  Returns the listener's
+    descriptor where somebody is asked."""
+    try:
+        return linux.seccomp_filter(program.filter, program.filter_flags)
+    except OSError as error:
+        raise Failed(FILTER, error) from error
 
 
 def _candidates(program: bytes, env: dict[bytes, bytes]) -> tuple[bytes, ...]:

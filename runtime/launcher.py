@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cgmgr.spawn.process import Ended, Process
 
     from .compile import Setup
+    from .handshake import Program
+    from .seccomp_listener import Listener
 
 ENTRY: Final = "cgmgr.runtime.init:main"
 #: the operation of an error that says why the command itself could not be executed
@@ -53,6 +55,9 @@ class Launch(Record):
     A process that enters a container is given that one's pidfd as `entered`, and `in_its_pids` says
     that it begins in that one's pid namespace.
 
+    `id` is what somebody whom the container's seccomp filter asks is told; the bundle's name unless
+    it is said.
+
     A config.json with a cgroupsPath or resources needs `placement`: the caller makes the group,
     `Manager.create(request.cgroups_path, request.resources)`, and passes `group.placement()`.
     """
@@ -65,6 +70,7 @@ class Launch(Record):
     store: str = bundle.DEFAULT_STORE
     run_root: str = ""
     die_with_launcher: bool = False
+    id: str = ""
     gate: str = ""
     failure: str = ""
     kept_fds: int = 0
@@ -83,8 +89,11 @@ class Init:
     `Placement.floor_fds` said right before its program was executed.
     """
 
-    def __init__(self, process: Process, talk: _socket.socket) -> None:
+    def __init__(
+        self, process: Process, talk: _socket.socket, listener: Listener | None = None
+    ) -> None:
         self.process = process
+        self._listener = listener
         self.terminal = -1
         self.floors: tuple[bytes, ...] | None = None
         self._talk = talk
@@ -115,6 +124,8 @@ class Init:
     def close(self) -> None:
         """Close our descriptors; twice does no harm."""
         self._talk.close()
+        if self._listener is not None:
+            self._listener.close()
         if self.terminal >= 0:
             os.close(self.terminal)
             self.terminal = -1
@@ -129,6 +140,8 @@ class Init:
             return None
         if message[0] == handshake.TERMINAL:
             (self.terminal,) = fds
+        elif message[0] == handshake.LISTENER and self._listener is not None:
+            self._listener.hand_over(self.process.pid, self.process.pidfd, message[1])
         elif message[0] == handshake.EXECUTES:
             self.floors = tuple(message[1])
         elif message[0] == handshake.FAILED:
@@ -167,6 +180,7 @@ def _failure(what: str, number: int, words: str, path: str) -> KernelError:
 
 #: what the mount of the overlay begins with
 _OVERLAY: Final = "cd "
+_FILTER: Final = "load the seccomp filter"
 #: what a step begins with, errno, and what that means there
 _MEANINGS: Final = (
     (
@@ -176,6 +190,7 @@ _MEANINGS: Final = (
         "xfs, btrfs or tmpfs",
     ),
     ("write ", errno.EACCES, "an oom score below the present one needs CAP_SYS_RESOURCE"),
+    (_FILTER, errno.EACCES, "without noNewPrivileges it needs CAP_SYS_ADMIN"),
     ("prlimit ", errno.EPERM, "a limit above the present hard one needs CAP_SYS_RESOURCE"),
 )
 
@@ -183,7 +198,12 @@ _MEANINGS: Final = (
 def compiled(config: Mapping[str, Any], bundle_path: str, host: Host) -> Setup:
     """What a config.json comes to on this host.  Raises `RequestError`."""
     facts = layout.observe(config, bundle_path, cgroups.hierarchies(host))
-    return compile.compile_config(config, bundle_path, facts)
+    setup = compile.compile_config(config, bundle_path, facts)
+    if setup.filter is not None:
+        from . import seccomp_filter
+
+        seccomp_filter.demand(setup.filter)
+    return setup
 
 
 def _refuse_unplaced(setup: Setup, placement: Placement) -> None:
@@ -211,6 +231,27 @@ def _gate(launch: Launch) -> tuple[int, ...]:
         raise kernel_error("make container", launch.gate, error) from error
 
 
+def _listener(setup: Setup, launch: Launch) -> Listener | None:
+    """A connection to whom the filter asks, if it does."""
+    asked = setup.filter
+    if asked is None or not asked.listener:
+        return None
+    from .seccomp_listener import Listener
+
+    name = launch.id or os.path.basename(str(setup.about["bundle"]))
+    return Listener(asked.listener, asked.metadata, {**setup.about, "id": name})
+
+
+def _program(setup: Setup, launch: Launch) -> Program:
+    """What is executed, with the filter that is loaded before it."""
+    if setup.filter is None:
+        return setup.program
+    from . import seccomp_filter
+
+    code = seccomp_filter.program(setup.filter, launch.run_root or default_root())
+    return setup.program.replace(filter=code, filter_flags=setup.filter.flags)
+
+
 def create(setup: Setup, launch: Launch) -> Init:
     """Start a container's first process and have it furnish the container; nothing of the program
     runs yet.  Raises `RequestError` where limits have no placement, `KernelError`, and what
@@ -231,9 +272,11 @@ def _create(setup: Setup, launch: Launch, joined: Mapping[str, int]) -> Init:
     entered = () if launch.entered < 0 else (launch.entered,)
     beyond = launch.entered if launch.in_its_pids else joined.get("pid")
     steps = [joining.Enter(fd=fd, name=name) for name, fd in joined.items() if name != "pid"]
+    listener = _listener(setup, launch)
+    program = _program(setup, launch)
     gate = _gate(launch)
     others = (*gate, *kept, *entered, *(step.fd for step in steps))
-    program = setup.program.replace(
+    program = program.replace(
         die_with_launcher=launch.die_with_launcher,
         gated=bool(gate),
         kept=launch.kept_fds,
@@ -259,11 +302,13 @@ def _create(setup: Setup, launch: Launch, joined: Mapping[str, int]) -> Init:
         )
     except BaseException:
         ours.close()
+        if listener is not None:
+            listener.close()
         raise
     finally:
         theirs.close()
         channel.close_all(gate)
-    init = Init(process, ours)
+    init = Init(process, ours, listener)
     try:
         init.wait_created()
     except BaseException:

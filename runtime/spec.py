@@ -1,11 +1,12 @@
 """A container as it is asked for, and the OCI config.json that describes it.
 
-Law: `build` is pure but for the user database and the directory that the root file system names;
-it makes nothing.  Whatever is wrong with a request is a `RequestError` from here, before anything
-is made.  From config.json on, nothing looks at the request again.
+Law: `build` is pure but for the user database and the directory that the root file system names,
+and the file of a seccomp profile; it makes nothing.  Whatever is wrong with a request is a
+`RequestError` from here, before anything is made.  From config.json on, nothing looks at the
+request again.
 
 The defaults are the secure ones: see `DEFAULT_MOUNTS`, `MASKED` and `READ_ONLY`, which are runc's,
-`capabilities.DEFAULT` and `namespaces.DEFAULT`.
+`capabilities.DEFAULT`, `namespaces.DEFAULT` and `seccomp_profile.builtin`.
 
 Source: config.md, config-linux.md of the OCI runtime specification 1.2.
 """
@@ -19,7 +20,7 @@ from cgmgr import kernfs, names
 from cgmgr.errors import RequestError
 from cgmgr.record import Record
 
-from . import capabilities, namespaces, overlay, users
+from . import capabilities, namespaces, overlay, seccomp_profile, users
 from .identity import OOM_SCORES, RLIMITS, above_hard
 from .layout import LAYERS, VOLATILE
 from .root import clean
@@ -105,7 +106,8 @@ class ContainerRequest(Record):
     without "cgroup" it sees the host's groups.  With `writable_cgroups` root may make groups below
     the container's own.  `cgroups_path` is the group's name.  `cwd` is made
     if it is missing.  `console_size` is rows and columns.  `devices` are nodes: what may be done
-    with them is for the rules among `resources` (`Device.rule`).
+    with them is for the rules among `resources` (`Device.rule`).  `seccomp` is "builtin",
+    "unconfined" or the path of a profile in docker's format.
     """
 
     id: str
@@ -123,6 +125,7 @@ class ContainerRequest(Record):
     console_size: tuple[int, int] | None = None
     capabilities: tuple[str, ...] = capabilities.DEFAULT
     no_new_privileges: bool = True
+    seccomp: str = seccomp_profile.BUILTIN
     namespaces: tuple[str, ...] = namespaces.DEFAULT
     writable_cgroups: bool = False
     cgroups_path: str = ""
@@ -141,6 +144,7 @@ class ContainerRequest(Record):
         for pair in self.env:
             if pair.partition("=")[0] == "" or "=" not in pair:
                 raise _refused("--env", pair, "write NAME=VALUE")
+        _no_nul("--security-opt", self.seccomp)
         _no_nul("--workdir", self.cwd)
         if not self.cwd.startswith("/"):
             raise _refused("--workdir", self.cwd, "it must be an absolute path")
@@ -225,7 +229,7 @@ def build(request: ContainerRequest, store: str) -> dict[str, Any]:
         "process": _process(request, identity),
         "root": {"path": overlay.MERGED, "readonly": request.read_only},
         "mounts": _mounts(request),
-        "linux": _linux(request, _within(lowers[0], store)),
+        "linux": _linux(request, _within(lowers[0], store)) | _seccomp(request),
         "annotations": {LAYERS: overlay.join_layers(lowers), VOLATILE: "true"},
     }
     if "uts" in request.namespaces:
@@ -351,6 +355,18 @@ def _linux(request: ContainerRequest, hidden: tuple[str, ...]) -> dict[str, Any]
 
         linux["resources"] = to_oci(request.resources)
     return linux
+
+
+def _seccomp(request: ContainerRequest) -> dict[str, Any]:
+    """The whole of the profile, as it is for this container on this machine."""
+    if request.seccomp == seccomp_profile.UNCONFINED:
+        return {}
+    held = tuple(capabilities.plain_name(name) for name in request.capabilities)
+    situation = seccomp_profile.Situation.here(held)
+    if request.seccomp == seccomp_profile.BUILTIN:
+        return {"seccomp": seccomp_profile.builtin(situation)}
+    found = seccomp_profile.from_file(request.seccomp, situation)
+    return {"seccomp": found} if found is not None else {}
 
 
 def _device(device: Device) -> dict[str, Any]:

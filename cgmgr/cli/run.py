@@ -11,6 +11,8 @@ import contextlib
 import os
 import time
 
+from cgmgr.errors import HostError
+
 from . import run_options
 from .failing import UsageError
 from .foreground import Foreground
@@ -144,7 +146,8 @@ def _within(
     with Account(group) as account, _stdin(given) as stdin:
         with account.placement() as place:
             launch = Launch(host=group.host, placement=place, stdin=stdin, die_with_launcher=True)
-            container = Container.create(request, launch)
+            with _about_seccomp():
+                container = Container.create(request, launch)
         with container:
             if foreground.pending is not None:
                 return None
@@ -161,6 +164,19 @@ def _within(
                 timeout_s=foreground.timeout_s,
             )
             return account.result(run)
+
+
+@contextlib.contextmanager
+def _about_seccomp() -> Generator[None]:
+    """A host that cannot make or hold a filter can do without."""
+    try:
+        yield
+    except HostError as error:
+        from cgmgr.runtime.seccomp_names import COMPILE
+
+        if error.operation == COMPILE:
+            error.add_note("--security-opt seccomp=unconfined does without it")
+        raise
 
 
 @contextlib.contextmanager
@@ -210,7 +226,8 @@ def _plan(
 
     path = f"{bundle.DEFAULT_STORE}/{request.id}"
     config = spec.build(request, bundle.DEFAULT_STORE)
-    setup = launcher.compiled(config, path, manager.host)
+    with _about_seccomp():
+        setup = launcher.compiled(config, path, manager.host)
     foretold = manager.foresee(request.cgroups_path, request.resources, **how)
     for error in foretold.refused:
         flagged(error, given)

@@ -78,6 +78,8 @@ ISOLATION: Final = (
     _many(
         "security-opt",
         "OPT",
+        "seccomp=FILE takes a profile of system calls, in docker's format, for the built-in one, "
+        "seccomp=unconfined none; "
         "no-new-privileges=false lets set-user-ID programs work (docker's default), "
         "writable-cgroups=true lets root make groups below its own",
     ),
@@ -242,8 +244,8 @@ ABSENT: Final = {
     "kernel-memory": "the kernel has no such limit since Linux 5.16",
     **dict.fromkeys(("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"), _WINDOWS),
     "mount": "write it as --volume or --tmpfs",
-    "privileged": "give what is needed: --cap-add ALL, --security-opt no-new-privileges=false, "
-    "--network host",
+    "privileged": "give what is needed: --cap-add ALL, --security-opt seccomp=unconfined, "
+    "--security-opt no-new-privileges=false, --network host",
     "cgroups": "every container has a group; see --cgroupns for what it sees",
 }
 

@@ -32,6 +32,7 @@ SHELL: Final = ("/bin/sh",)
 NAMESPACES: Final = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup"}
 #: docker's words for --security-opt that are a yes or a no, and which it is unless one is said
 SECURITY: Final = {"no-new-privileges": True, "writable-cgroups": False}
+SECCOMP: Final = "seccomp"
 
 
 def request(given: Given) -> ContainerRequest:
@@ -61,6 +62,7 @@ def request(given: Given) -> ContainerRequest:
         console_size=_console_size() if given.on("tty") else None,
         capabilities=chosen_capabilities(given),
         no_new_privileges=privileges_stay(given),
+        seccomp=seccomp(given),
         namespaces=own_namespaces(given, namespaces.DEFAULT),
         writable_cgroups=security(given)["writable-cgroups"],
         resources=limits,
@@ -270,18 +272,35 @@ def privileges_stay(given: Given) -> bool:
 
 
 def security(given: Given) -> dict[str, bool]:
-    """What --security-opt says, and what is the case where it does not."""
+    """What --security-opt says yes or no to, and what is the case where it does not."""
     chosen = dict(SECURITY)
-    for option in given.all("security-opt"):
-        name, separator, value = option.replace(":", "=", 1).partition("=")
-        if name not in chosen or (separator and value not in ("true", "false")):
+    for option, name, value in _security_words(given):
+        if name == SECCOMP and value:
+            continue
+        if name not in chosen or value not in (None, "true", "false"):
             raise UsageError(
-                f"--security-opt {option!r}: there are {' and '.join(chosen)}, =true and =false",
+                f"--security-opt {option!r}: there are {' and '.join(chosen)}, =true and =false, "
+                "and seccomp=FILE, =builtin and =unconfined",
                 operation="read options",
                 value=option,
             )
         chosen[name] = value != "false"
     return chosen
+
+
+def seccomp(given: Given) -> str:
+    """--security-opt seccomp: "builtin", "unconfined", or a file."""
+    from cgmgr.runtime.seccomp_profile import BUILTIN
+
+    found = [value for _, name, value in _security_words(given) if name == SECCOMP and value]
+    return found[-1] if found else BUILTIN
+
+
+def _security_words(given: Given) -> Iterator[tuple[str, str, str | None]]:
+    """Each --security-opt, its name and its value; docker takes a colon for =, too."""
+    for option in given.all("security-opt"):
+        name, separator, value = option.partition("=" if "=" in option else ":")
+        yield option, name, value if separator else None
 
 
 def ulimits(given: Given) -> tuple[Ulimit, ...]:

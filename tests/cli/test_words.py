@@ -216,9 +216,28 @@ def test_writable_cgroups(words: list[str], writable: bool) -> None:
     assert asked.no_new_privileges
 
 
-def test_a_security_option_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="seccomp=unconfined"):
-        run_options.privileges_stay(GRAMMAR.parse(["--security-opt=seccomp=unconfined"]))
+@pytest.mark.parametrize(
+    ("words", "profile"),
+    [
+        ([], "builtin"),
+        (["--security-opt", "seccomp=builtin"], "builtin"),
+        (["--security-opt=seccomp=unconfined"], "unconfined"),
+        (["--security-opt=seccomp:unconfined"], "unconfined"),
+        (["--security-opt=seccomp=/a:b=c.json", "--security-opt=no-new-privileges"], "/a:b=c.json"),
+        (["--security-opt=seccomp=a.json", "--security-opt=seccomp=unconfined"], "unconfined"),
+    ],
+    ids=str,
+)
+def test_the_profile_of_system_calls(words: list[str], profile: str) -> None:
+    asked = run_options.request(GRAMMAR.parse([*words, "host"]))
+    assert asked.seccomp == profile
+    assert asked.no_new_privileges
+
+
+@pytest.mark.parametrize("word", ["apparmor=x", "seccomp", "seccomp=", "no-new-privileges=no"])
+def test_a_security_option_that_is_not_there_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match=f"{word}'.*seccomp=FILE"):
+        run_options.request(GRAMMAR.parse([f"--security-opt={word}", "host"]))
 
 
 # -- group run

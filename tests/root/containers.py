@@ -22,6 +22,8 @@ from cgmgr.spawn.process import Ended
 from tests.leaks import mounts
 
 SHELL = "/bin/sh"
+#: below the state root, and meant to stay
+CACHE = "seccomp"
 _numbers = itertools.count(1)
 
 
@@ -96,11 +98,12 @@ class Lab:
 
     def left(self) -> list[str]:
         """What is left in the store and the state root, and of mounts."""
+        meant = {self.run_root / "containers", *(self.run_root / CACHE).rglob("*")}
         files = [
             str(path.relative_to(self.folder))
             for root in (self.store, self.run_root)
             for path in root.rglob("*")
-            if path != self.run_root / "containers"
+            if path not in meant | {self.run_root / CACHE}
         ]
         return files + sorted(mount for mount in mounts() - self.mounts if "overlay" in mount)
 

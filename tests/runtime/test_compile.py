@@ -96,21 +96,58 @@ cd /
 become user 0, group 0, more groups none, umask 022, capabilities \
 CHOWN,DAC_OVERRIDE,FOWNER,FSETID,KILL,SETGID,SETUID,SETPCAP,NET_BIND_SERVICE,SYS_CHROOT,SETFCAP, \
 no new privileges
+load a seccomp filter: 2 calls, else errno EPERM, also for x86
 exec ps -ef"""
+#: the default one is as long as the machine is old
+SECCOMP: dict[str, Any] = {
+    "defaultAction": "SCMP_ACT_ERRNO",
+    "architectures": ["SCMP_ARCH_X86"],
+    "syscalls": [{"names": ["read", "execve"], "action": "SCMP_ACT_ALLOW"}],
+}
 
 
 def test_the_hosts_root_step_by_step() -> None:
     document = config()
     document["process"]["user"]["additionalGids"] = []  # whatever this machine's root is in
+    document["linux"]["seccomp"] = SECCOMP
 
     assert "\n".join(compiled(document).describe()) == HOST
 
 
+@pytest.mark.parametrize(
+    ("fields", "until_exec"),
+    [
+        ({}, ()),
+        ({"no_new_privileges": False}, ("SYS_ADMIN",)),
+        ({"no_new_privileges": False, "seccomp": "unconfined"}, ()),
+    ],
+    ids=["no-new-privileges", "new-privileges", "no-filter"],
+)
+def test_what_loads_a_filter_is_held_until_exec(
+    fields: dict[str, Any], until_exec: tuple[str, ...]
+) -> None:
+    setup = compiled(config(**fields))
+
+    user = setup.steps[-1]
+    assert isinstance(user, BecomeUser)
+    assert capabilities.names_of(user.until_exec) == until_exec
+    assert ("SYS_ADMIN until exec" in user.describe()) is bool(until_exec)
+    assert (setup.filter is None) is ("seccomp" in fields)
+
+
+def test_what_somebody_who_is_asked_is_told() -> None:
+    setup = compiled(config())
+
+    assert set(setup.about) == {"ociVersion", "bundle", "annotations"}
+    assert setup.about["bundle"] == BUNDLE
+
+
 def test_steps_and_program_survive_their_encoding() -> None:
     setup = compiled(config(terminal=True, oom_score_adj=1, read_only=True), LEGACY)
-    data = handshake.encode(setup.steps, setup.program)
+    program = setup.program.replace(filter=bytes(range(256)), filter_flags=8)
+    data = handshake.encode(setup.steps, program)
 
-    assert handshake.decode(data, init.KINDS) == (list(setup.steps), setup.program)
+    assert handshake.decode(data, init.KINDS) == (list(setup.steps), program)
 
 
 def test_every_step_says_itself_and_does_itself() -> None:
@@ -309,7 +346,7 @@ FIFO = {"path": "/dev/x", "type": "p", "major": 0, "minor": 0}
 
 REFUSED = {
     "hooks": put("hooks", value={"prestart": [{"path": "/bin/true"}]}),
-    "linux.seccomp": put("linux", "seccomp", value={"defaultAction": "SCMP_ACT_ALLOW"}),
+    "linux.seccomp.defaultAction": put("linux", "seccomp", value={"defaultAction": "ALLOW"}),
     "devices[0] lacks type": put("linux", "devices", value=[{"path": "/dev/fuse"}]),
     "'p' is not supported": put("linux", "devices", value=[FIFO]),
     "linux.sysctl": put("linux", "sysctl", value={"net.ipv4.ip_forward": "1"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +19,9 @@ from cgmgr.runtime.seccomp_bpf import X32, X32_BIT, X86_64, compiled
 from cgmgr.runtime.seccomp_names import COMPILE, Library
 
 from .classic_bpf import run
+
+if TYPE_CHECKING:
+    from cgmgr.runtime.seccomp import Rule
 
 ALLOW = linux.SECCOMP_RET_ALLOW
 EPERM = linux.SECCOMP_RET_ERRNO | errno.EPERM
@@ -89,7 +92,9 @@ rules = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(rules=rules, args=st.tuples(*(st.sampled_from(VALUES),) * 6))
-def test_a_program_answers_what_its_rules_say(rules: Any, args: tuple[int, ...]) -> None:
+def test_a_program_answers_what_its_rules_say(
+    rules: tuple[Rule, ...], args: tuple[int, ...]
+) -> None:
     program = compiled(Filter(default=EPERM, rules=rules), LIBRARY)
     newest = max((LIBRARY.number(NATIVE, name) for name, _, _ in rules), default=-1)
 
