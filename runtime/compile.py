@@ -136,17 +136,17 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
         program=program,
         grouped=_of_a_group(linux),
         filter=asked,
-        about={
-            "ociVersion": config.text("ociVersion") or "",
-            "bundle": bundle,
-            "annotations": document.get("annotations") or {},
-        },
+        about=_about(document, bundle, "creating"),
     )
 
 
-def compile_process(document: Mapping[str, Any], entry: Step) -> Setup:
-    """The steps for a process that enters a container, by `entry`, which names what it enters."""
-    process = Node(document, "process")
+def compile_process(
+    document: Mapping[str, Any], entry: Step, of: Mapping[str, Any], bundle: str
+) -> Setup:
+    """The steps for a process that enters a container, by `entry`, which names what it enters.  Of
+    the container's config.json, `of`, its system calls are filtered as the container's are."""
+    process, config = Node(document, "process"), Node(of, NAME)
+    asked = seccomp.read(config.node("linux"))
     _refuse_undone_of("process", document, process)
     steps = (
         *_oom_score(process),
@@ -154,10 +154,21 @@ def compile_process(document: Mapping[str, Any], entry: Step) -> Setup:
         *_terminal(process),
         *_rlimits(process),
         WorkingDirectory(path=layout.working_directory(process)),
-        _user(process),
+        _user(process, filtered=asked is not None),
     )
     program = Program(argv=_args(process), env=_env(process))
-    return Setup(clone_flags=0, steps=steps, program=program)
+    about = _about(of, bundle, "running")
+    return Setup(clone_flags=0, steps=steps, program=program, filter=asked, about=about)
+
+
+def _about(document: Mapping[str, Any], bundle: str, status: str) -> dict[str, Any]:
+    """The state of a container, but for its id and process."""
+    return {
+        "ociVersion": document.get("ociVersion") or "",
+        "status": status,
+        "bundle": bundle,
+        "annotations": document.get("annotations") or {},
+    }
 
 
 def _of_a_group(linux: Node) -> str:

@@ -64,6 +64,16 @@ def demand(asked: Filter) -> None:
             ) from error
 
 
+def known_flags() -> list[str]:
+    """The flags of a config.json that this kernel knows."""
+    found: list[str] = []
+    for word, bit in seccomp.FLAGS.items():
+        with contextlib.suppress(OSError):
+            linux.seccomp_knows_flags(bit | _with(bit))
+            found.append(word)
+    return found
+
+
 _FLAGS: Final = {
     **seccomp.FLAGS,
     "SECCOMP_FILTER_FLAG_NEW_LISTENER": linux.SECCOMP_FILTER_FLAG_NEW_LISTENER,

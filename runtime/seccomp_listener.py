@@ -48,7 +48,7 @@ class Listener:
         """Send the descriptor `number` of the process, and say whose it is."""
         import json
 
-        state: dict[str, Any] = {"status": "creating", "pid": pid, **self._about}
+        state: dict[str, Any] = {**self._about, "pid": pid}
         told: dict[str, Any] = {
             "ociVersion": state["ociVersion"],
             "fds": [_NAME],

@@ -11,7 +11,16 @@ import errno
 import os
 
 from cgmgr.errors import NameTaken, kernel_error
-from cgmgr.runtime import bundle, capabilities, compile, mounts, namespaces, spec
+from cgmgr.runtime import (
+    bundle,
+    capabilities,
+    compile,
+    mounts,
+    namespaces,
+    seccomp,
+    seccomp_filter,
+    spec,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +82,14 @@ def features() -> dict[str, Any]:
                 "systemd": True,
                 "systemdUser": True,
                 "rdma": True,
+            },
+            "seccomp": {
+                "enabled": True,
+                "actions": list(seccomp.ACTIONS),
+                "operators": list(seccomp.OPERATORS),
+                "archs": [f"SCMP_ARCH_{name}" for name in seccomp.ARCHITECTURES],
+                "knownFlags": list(seccomp.FLAGS),
+                "supportedFlags": seccomp_filter.known_flags(),
             },
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},

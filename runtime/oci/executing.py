@@ -75,11 +75,14 @@ def enter(order: ExecOrder, home: Home) -> Init:
                 errno=errno.ENOENT,
             )
         joined = flags & ~linux.CLONE_NEWPID
-        setup = compile.compile_process(document, Join(fd=pidfd, flags=joined))
+        entry = Join(fd=pidfd, flags=joined)
+        setup = compile.compile_process(document, entry, config, record.bundle)
         with group.placement() as place:
             launch = launcher.Launch(
                 host=group.host,
                 placement=place,
+                run_root=home.root,
+                id=order.name,
                 kept_fds=order.kept_fds,
                 entered=pidfd,
                 in_its_pids=bool(flags & linux.CLONE_NEWPID),

@@ -139,6 +139,8 @@ def _make(
             launch = launcher.Launch(
                 host=group.host,
                 placement=place,
+                run_root=home.root,
+                id=order.name,
                 gate=home.gate(order.name),
                 failure=home.failure(order.name),
                 kept_fds=order.kept_fds,

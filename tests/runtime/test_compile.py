@@ -138,8 +138,8 @@ def test_what_loads_a_filter_is_held_until_exec(
 def test_what_somebody_who_is_asked_is_told() -> None:
     setup = compiled(config())
 
-    assert set(setup.about) == {"ociVersion", "bundle", "annotations"}
-    assert setup.about["bundle"] == BUNDLE
+    assert set(setup.about) == {"ociVersion", "status", "bundle", "annotations"}
+    assert (setup.about["status"], setup.about["bundle"]) == ("creating", BUNDLE)
 
 
 def test_steps_and_program_survive_their_encoding() -> None:
