@@ -73,7 +73,7 @@ def make(store: str, name: str, config: Mapping[str, Any], lowers: tuple[str, ..
     try:
         overlay.prepare(path, lowers)
         with open(f"{path}/{CONFIG}", "w", encoding="ascii") as file:
-            json.dump(config, file, indent=1)
+            file.write(json.dumps(config))  # with an indent it takes five times as long
     except BaseException as error:
         remove(path)
         if isinstance(error, OSError):
