@@ -23,10 +23,11 @@ from .timer import timer
 HOW = """\
 One bundle: a static program that does nothing, six namespaces, seven mounts, masked and read-only
 paths, a filter of system calls, whose program we keep, three limits. `crun run` and `runc run` are
-timed from their start to their end by a small program; ours is called in a resident one, which reads config.json, makes the groups, starts the
-container, waits for its end and removes the groups. crun refuses a hybrid host such as this one, so
-an empty directory hides the cgroup2 mount from it, in a mount namespace of its own: it makes groups
-in the v1 hierarchies alone, which is a little less work than ours and runc's.
+timed from their start to their end by a small program; ours is called in a resident one, which
+reads config.json, makes the groups, starts the container, waits for its end and removes the groups.
+crun refuses a hybrid host such as this one, so an empty directory hides the cgroup2 mount from it,
+in a mount namespace of its own: it makes groups in the v1 hierarchies alone, which is a little less
+work than ours and runc's.
 
 In a row: ten times the same, so that each finds its own code and data in the caches of the CPU.
 After a pause: the three in turn, with 50 ms of rest before each, as when containers are started now
