@@ -12,7 +12,7 @@ from cgmgr.record import Record
 from cgmgr.resources.document import Node
 from cgmgr.units import MAX_U32, MAX_U64
 
-from . import capabilities, layout, namespaces, seccomp
+from . import capabilities, layout, namespaces, seccomp, sysctl
 from .console import NewTerminal
 from .devices import KINDS, MakeDevice
 from .handshake import Program
@@ -59,7 +59,6 @@ _REFUSED: Final = {
         "mountLabel",
         "netDevices",
         "personality",
-        "sysctl",
         "timeOffsets",
         "uidMappings",
     ),
@@ -114,6 +113,7 @@ def compile_config(document: Mapping[str, Any], bundle: str, facts: layout.Facts
     steps = (
         Propagation(kind=_propagation(linux)),
         *_host_names(config, made, joined),
+        *sysctl.steps(linux, {*made, *joined}),
         *_oom_score(process),
         *layout.root(config, bundle, facts),
         *layout.mounts_of(config, bundle, made, facts),

@@ -22,7 +22,7 @@ from cgmgr import linux
 from cgmgr.spawn import floors
 from cgmgr.spawn.channel import receive, send
 
-from . import console, devices, identity, joining, overlay, steps
+from . import console, devices, identity, joining, overlay, steps, sysctl
 from .handshake import CREATED, EXECUTES, FAILED, START, TERMINAL, decode, listening
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: every step there is, by name, as `handshake.encode` writes it
 KINDS: Final = {
     kind.__name__: kind
-    for module in (steps, overlay, identity, joining, console, devices)
+    for module in (steps, overlay, identity, joining, console, devices, sysctl)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, steps.Step) and kind is not steps.Step
 }

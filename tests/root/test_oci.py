@@ -411,3 +411,27 @@ def test_killed_in_the_middle_of_create(oci: Client) -> None:
 
     oci.done("delete", "--force", oci.id)
     assert oci.left() == []
+
+
+def test_settings_of_its_namespaces(oci: Client) -> None:
+    config = oci.config
+    names = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "9000", "fs.mqueue.msg_max": "7"}
+    config["linux"]["sysctl"] = names
+    oci.write(config)
+    files = [f"/proc/sys/{name.replace('.', '/')}" for name in names]
+    before = [Path(file).read_text() for file in files]
+    oci.change("/bin/cat", *files)
+
+    ended = oci.oci("run", "--bundle", str(oci.bundle), oci.id)
+
+    assert (ended.stdout, ended.stderr) == ("1\n9000\n7\n", "")
+    assert [Path(file).read_text() for file in files] == before
+
+
+def test_a_setting_that_the_kernel_has_not(oci: Client) -> None:
+    config = oci.config
+    config["linux"]["sysctl"] = {"net.no.such": "1"}
+    oci.write(config)
+    message = oci.fails("create", "--bundle", str(oci.bundle), oci.id)
+    assert "sysctl -w net.no.such=1: no such file or directory" in message
+    assert oci.left() == []
