@@ -12,6 +12,8 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from cgmgr.host import Host
 from cgmgr.runtime import capabilities, seccomp, seccomp_filter, spec
 from cgmgr.runtime.seccomp import ACTIONS, OPERATORS
 from cgmgr.runtime.seccomp_names import COMPILE, Library
+from tests.cli.command import cgmgr
 
 from .agent import agent
 from .containers import Lab, Outcome
@@ -486,3 +489,48 @@ def test_where_nobody_listens_nothing_is_made(lab: SeccompLab, tmp_path: Path) -
 
     assert caught.value.errno == errno.ENOENT
     assert lab.left() == []
+
+
+# -- the command line
+
+WITHOUT = """
+import sys
+from cgmgr.runtime import seccomp_names
+seccomp_names.Library.__init__.__defaults__ = ("libseccomp.so.none",)
+from cgmgr.cli import main
+sys.exit(main())
+"""
+
+
+def test_without_the_library_the_command_says_what_to_do(run_token: str) -> None:
+    words = ["run", "--name", f"{run_token}-without", "host", "true"]
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+    assert (ended.returncode, ended.stdout) == (125, "")
+    assert "libseccomp.so.none is not there" in ended.stderr
+    assert "--security-opt seccomp=unconfined does without it" in ended.stderr
+    assert "hint: apt-get install libseccomp2" in ended.stderr
+
+
+def test_a_profile_by_the_command_line(lab: SeccompLab, run_token: str) -> None:
+    path = lab.file(rule("sysinfo", "SCMP_ACT_KILL_PROCESS"))
+    words = ("--name", f"{run_token}-cli", "--security-opt", f"seccomp={path}", "host")
+
+    said = cgmgr("run", "--result", "text", *words, PYTHON, "-c", TRY, call("sysinfo", 0))
+
+    assert said.returncode == 159
+    assert "signal 31" in said.stderr
+
+
+def test_a_profile_that_is_not_there(lab: SeccompLab, run_token: str) -> None:
+    said = cgmgr("run", "--security-opt", "seccomp=/no/such.json", "host", "true")
+
+    assert said.returncode == 125
+    assert "/no/such.json: no such file" in said.stderr
