@@ -48,6 +48,8 @@ PEAK_FILES: Final = {
     1: (("memory", "memory.max_usage_in_bytes"), ("memsw", "memory.memsw.max_usage_in_bytes")),
     2: (("memory", "memory.peak"), ("swap", "memory.swap.peak")),
 }
+#: the note where it is not reset, so that whoever looks at the others does not lose theirs
+PEAK_BEFORE: Final = "peak memory is the group's, from before as well: it is not reset under others"
 #: the kernel charges memory in batches (MEMCG_CHARGE_BATCH, 64 pages): a peak that is less than
 #: that above what was charged at exec does not tell the payload's from ours
 CHARGE_BATCH_BYTES: Final = 64 * os.sysconf("SC_PAGE_SIZE")
@@ -89,9 +91,10 @@ class Account:
         self._peaks: list[tuple[str, int]] = []
         self._counts: list[tuple[tuple[str, str], int]] = []
         self._watch = Watch(group)
+        self._shared_peak = False
         try:
-            self._open_files()
             self._others = len(group.pids(recursive=True))
+            self._open_files()
             self._before = group.stats()
         except BaseException:
             self.close()
@@ -108,6 +111,8 @@ class Account:
         notes = list(run.notes)
         if self._others:
             notes.append(f"{_processes(self._others)} in the group before")
+        if self._shared_peak:
+            notes.append(PEAK_BEFORE)
         try:
             after = self._after(notes)
             oom, oom_known = self._watch.verdict(), self._watch.knows
@@ -151,9 +156,11 @@ class Account:
 
     def _open_files(self) -> None:
         with self._directory("memory") as (version, directory):
+            # a reset is everybody's on v1, and one open file's on v2
+            self._shared_peak = version == 1 and bool(self._others)
             for what, file in PEAK_FILES[version] if directory is not None else ():
                 # before Linux 6.12 it is only to be read
-                fd = _opened(directory, file, os.O_RDWR)
+                fd = None if self._shared_peak else _opened(directory, file, os.O_RDWR)
                 fd = _opened(directory, file, os.O_RDONLY) if fd is None else fd
                 if fd is not None:
                     self._peaks.append((what, fd))

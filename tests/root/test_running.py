@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cgmgr import frozen
-from cgmgr.account import Account, Run
+from cgmgr.account import PEAK_BEFORE, Account, Run
 from cgmgr.errors import DeadlineExceeded, HostError, KernelError, RequestError
 from cgmgr.group import Group
 from cgmgr.manager import Manager
@@ -187,6 +187,27 @@ def test_the_peak_is_the_payloads(group: Group) -> None:
     assert small.peak_includes_start is None
 
 
+def test_a_run_leaves_the_peak_of_another_alone(group: Group) -> None:
+    script = "x = bytearray(64 << 20); del x; print(flush=True); input()"
+    with popen(group, [*PYTHON, script], stdin=PIPE, stdout=PIPE) as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"\n"
+        second = group.run(["true"])
+        first.stdin.write(b"\n")
+        first.stdin.close()
+        result = first.result()
+    assert (result.exit, result.notes) == (0, ())
+    assert result.peak_memory_bytes is not None
+    assert result.peak_memory_bytes > 64 * MIB
+    assert second.notes[0] == "1 process in the group before"
+    if group.host.need("memory").version == 1:
+        assert second.notes[1:] == (PEAK_BEFORE,)
+        assert second.peak_includes_start == second.peak_memory_bytes
+    else:
+        assert second.notes[1:] == ()
+
+
 def test_a_peak_that_may_be_ours_is_said_to_be(group: Group) -> None:
     """A command that uses less than what starts it."""
     account = Account(group)
@@ -268,7 +289,7 @@ def test_what_is_left_in_the_group_is_a_note(group: Group) -> None:
     result = group.run(["sh", "-c", "sleep 1000 & exit 0"])
     assert result.notes == ("1 process left in the group",)
     result = group.run(["true"])
-    assert result.notes == ("1 process in the group before",)
+    assert result.notes[0] == "1 process in the group before"
 
 
 def test_a_group_that_vanishes_meanwhile(manager: Manager, name: str) -> None:
