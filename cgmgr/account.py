@@ -11,9 +11,10 @@ import os
 
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.errors import CgmgrError, GroupGone
+from cgmgr.oom_log import OomLog
 from cgmgr.oom_watch import Watch
 from cgmgr.record import Record
-from cgmgr.result import GONE, Result, figures
+from cgmgr.result import GONE, SIGKILL, Result, figures
 from cgmgr.spawn import Placement
 from cgmgr.spawn.channel import close_all
 from cgmgr.spawn.process import Ended
@@ -69,6 +70,7 @@ class Run(Record):
 
     argv: tuple[str, ...] = ()
     ended: Ended = Ended()
+    pid: int | None = None
     floors: tuple[bytes, ...] | None = None
     wall_usec: int | None = None
     timed_out: bool = False
@@ -91,6 +93,7 @@ class Account:
         self._peaks: list[tuple[str, int]] = []
         self._counts: list[tuple[tuple[str, str], int]] = []
         self._watch = Watch(group)
+        self._log = OomLog()
         self._shared_peak = False
         try:
             self._others = len(group.pids(recursive=True))
@@ -133,6 +136,7 @@ class Account:
             timeout_s=run.timeout_s,
             oom=oom,
             oom_known=oom_known,
+            oom_killed_it=self._was_killed(run) if oom is not None else None,
             wall_usec=run.wall_usec,
             stdout=run.stdout,
             stderr=run.stderr,
@@ -141,9 +145,17 @@ class Account:
             **found,
         )
 
+    def _was_killed(self, run: Run) -> bool | None:
+        """Whether the program itself was killed for want of memory; None where nobody says so."""
+        if run.ended.signal != SIGKILL:
+            return False
+        killed = self._log.killed()
+        return None if killed is None or run.pid is None else run.pid in killed
+
     def close(self) -> None:
         """Twice does no harm."""
         self._watch.close()
+        self._log.close()
         files = [fd for _, fd in (*self._peaks, *self._counts)]
         self._peaks, self._counts = [], []
         close_all(files)

@@ -83,7 +83,8 @@ class Result(Record):
 
     `exit` or `signal` is set; neither, where somebody else took the exit status.  `oom` is set when
     the kernel killed anything in the group for want of memory, whether or not that was the command;
-    it is None too where nobody counts memory, and `oom_known` is then False.
+    it is None too where nobody counts memory, and `oom_known` is then False.  `oom_killed_it`:
+    whether the command itself was among those, by the kernel's log; None where that cannot be read.
 
     `group_gone`: somebody removed the group before the end; what it counted is None then.
 
@@ -111,6 +112,7 @@ class Result(Record):
     timeout_s: float | None = None
     oom: Oom | None = None
     oom_known: bool = True
+    oom_killed_it: bool | None = None
     wall_usec: int | None = None
     cpu_usage_usec: int | None = None
     cpu_user_usec: int | None = None
@@ -158,11 +160,16 @@ class Result(Record):
         if self.oom is None:
             return self._end()
         why = self._out_of_memory(self.oom)
-        if self.signal == SIGKILL and not self.timed_out:
+        if self.signal == SIGKILL and not self.timed_out and self._surely_by_oom():
             return f"killed: {why}"
         many = self.oom.kills != 1
         killed = f"{self.oom.kills} processes were" if many else "1 process was"
         return f"{self._end()}, and {killed} killed: {why}"
+
+    def _surely_by_oom(self) -> bool:
+        """Nobody else was there to be killed, or the kernel's log says so; else a SIGKILL may be
+        anybody's."""
+        return self.peak_pids == 1 if self.oom_killed_it is None else self.oom_killed_it
 
     def __str__(self) -> str:
         return self.verdict

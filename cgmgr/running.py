@@ -52,7 +52,13 @@ class _Accounted(Child):
 
     def run(self, ended: Ended) -> Run:
         """What is known of this run."""
-        return Run(argv=self._argv, ended=ended, floors=self.floors, wall_usec=self.wall_usec)
+        return Run(
+            argv=self._argv,
+            ended=ended,
+            pid=self.pid,
+            floors=self.floors,
+            wall_usec=self.wall_usec,
+        )
 
     def close(self) -> None:
         super().close()

@@ -28,7 +28,9 @@ MIB = 1 << 20
 
 
 def ended(**fields: Any) -> Result:
-    return Result(argv=("make", "all"), group="/cgmgr/x", **fields)
+    """Where the kernel killed for want of memory, it killed the command, unless something else is
+    said."""
+    return Result(argv=("make", "all"), group="/cgmgr/x", **{"oom_killed_it": True} | fields)
 
 
 def killed(whose: str, **fields: Any) -> Oom:
@@ -46,6 +48,18 @@ KILLED: dict[str, tuple[Result, str]] = {
     "own limit": (
         ended(signal=9, oom=OURS, peak_memory_bytes=64 * MIB),
         "killed: memory limit 64MiB (peak 64.0MiB) in /cgmgr/x",
+    ),
+    "SIGKILL from elsewhere, after another process ran out of memory": (
+        ended(signal=9, oom=OURS, oom_killed_it=False),
+        "killed by signal 9, and 1 process was killed: memory limit 64MiB in /cgmgr/x",
+    ),
+    "nobody says which process it was": (
+        ended(signal=9, oom=OURS, oom_killed_it=None, peak_pids=2),
+        "killed by signal 9, and 1 process was killed: memory limit 64MiB in /cgmgr/x",
+    ),
+    "nobody says which process it was, and there was but one": (
+        ended(signal=9, oom=OURS, oom_killed_it=None, peak_pids=1),
+        "killed: memory limit 64MiB in /cgmgr/x",
     ),
     "own limit, not quite reached": (
         ended(signal=9, oom=OURS, peak_memory_bytes=64 * MIB - 70_000),

@@ -158,6 +158,7 @@ def _within(
             run = Run(
                 argv=request.argv,
                 ended=ended,
+                pid=container.process.pid,
                 floors=container.init.floors,
                 wall_usec=wall_usec,
                 timed_out=foreground.timed_out,
@@ -200,15 +201,15 @@ def _start(container: Container, group: Group, given: Given, foreground: Foregro
     first = "pid" in (entry["type"] for entry in container.config["linux"]["namespaces"])
     master = container.init.terminal
     if master < 0:
-        container.start()
         begun = time.monotonic()
+        container.start()
         foreground.follow(container.process, first=first, kill=group.kill)
         return begun
     source = 0 if given.on("interactive") else None
     screen = 0 if os.isatty(0) else 1
     with terminal.following(master, screen), terminal.raw(0) if source == 0 else _as_it_is():
-        container.start()
         begun = time.monotonic()
+        container.start()
         foreground.follow(container.process, first=first, kill=group.kill)
         terminal.relay(master, source, 1, container.process.pidfd, wake=foreground.wake)
     return begun
