@@ -116,10 +116,9 @@ class Manager:
             observed = self.driver.observe(request)
             plan = self.driver.create(request, observed)
             record = record.replace(paths=self._paths(observed.place or name))
-            missing = {group for groups in observed.missing.values() for group in groups}
             try:
                 self.rundir.note(record)
-                parents.remember(self.rundir, missing, self.driver.name)
+                parents.remember(self.rundir, observed.missing, self.driver)
                 record = self._make(plan, machine, record)
             except BaseException as error:
                 # what was not taken back, which a second ^C may have cut short, is left to gc

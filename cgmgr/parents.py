@@ -1,9 +1,9 @@
 """Groups that were made only to hold other groups.
 
 Law: they are remembered as such when they are made, and removed with the last group below them; one
-that somebody asked for, or that was there before, stays.  All of that happens under the lock of the
-topmost group, without which no group is made below it: a parent that is being pruned would
-otherwise vanish under one that is being made.
+that somebody asked for stays, and where it was there before, in one hierarchy or all, it stays
+there.  All of that happens under the lock of the topmost group, without which no group is made
+below it: a parent that is being pruned would otherwise vanish under one that is being made.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import contextlib
 
 from cgmgr.driver import Request
 from cgmgr.errors import GroupBusy, NoSuchGroup
-from cgmgr.kernfs import parent_of, top_of
+from cgmgr.kernfs import join, parent_of, top_of
 from cgmgr.plan import Machine
 from cgmgr.rundir import GroupRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Mapping
 
     from cgmgr.driver import Driver
     from cgmgr.rundir import Rundir
@@ -34,11 +34,20 @@ def locked(rundir: Rundir, group: str) -> Generator[None]:
         yield
 
 
-def remember(rundir: Rundir, names: Iterable[str], driver: str) -> None:
-    """Note groups that are about to be made as parents.  The caller holds the topmost lock."""
-    for name in sorted(names):
+def remember(rundir: Rundir, missing: Mapping[str, Iterable[str]], driver: Driver) -> None:
+    """Note groups that are about to be made as parents, by hierarchy.  The caller holds the topmost
+    lock."""
+    made: dict[str, dict[str, str]] = {}
+    for key, names in missing.items():
+        for name in names:
+            made.setdefault(name, {})[key] = join(driver.host.by_key(key).base, name)
+    for name in sorted(made):
         if rundir.load(name) is None:
-            rundir.save(GroupRecord.of_this_process(name=name, driver=driver, implicit=True))
+            rundir.save(
+                GroupRecord.of_this_process(
+                    name=name, driver=driver.name, implicit=True, paths=made[name]
+                )
+            )
 
 
 def prune(driver: Driver, rundir: Rundir, name: str) -> None:
@@ -59,8 +68,10 @@ def prune_locked(driver: Driver, rundir: Rundir, name: str) -> None:
             return
         request = Request(group=parent, removal=True, only_empty=True)
         try:
+            observed = driver.observe(request)
+            ours = observed.replace(here=tuple(k for k in observed.here if k in record.paths))
             with Machine(driver.host) as machine:
-                driver.remove(request, driver.observe(request)).execute(machine)
+                driver.remove(request, ours).execute(machine)
         except NoSuchGroup:
             pass
         except GroupBusy:

@@ -185,6 +185,16 @@ def test_best_effort_holds_what_it_can(group: Group, host: Host) -> None:
     assert ["rdma" in str(error) for error in report.refused] == [True]
 
 
+def test_a_raw_file_brings_its_controller(manager: Manager, host: Host, name: str) -> None:
+    hugetlb = host.holder("hugetlb")
+    if hugetlb is None or hugetlb.version == 1:
+        pytest.skip("hugetlb is not on cgroup2 here")
+    size = next(iter(host.facts.hugepage_sizes), "2MB")
+    with manager.create(name, unified={f"hugetlb.{size}.max": "0"}) as group:
+        held = where(host, "hugetlb", group.name) / f"hugetlb.{size}.max"
+        assert held.read_text() == "0\n"
+
+
 def test_a_process_joins_everywhere(
     group: Group, host: Host, sleeper: subprocess.Popen[bytes]
 ) -> None:
@@ -485,3 +495,18 @@ def test_a_process_that_one_hierarchy_does_not_take_stays_where_it_was(
 def test_a_process_that_is_not_there_is_refused(group: Group) -> None:
     with pytest.raises(RequestError, match="there is no process 4194305"):
         group.add(4194305)
+
+
+def test_a_parent_that_was_there_before_in_one_hierarchy_stays_there(
+    manager: Manager, host: Host, run_token: str
+) -> None:
+    holder = host.need("memory")
+    theirs = Path(holder.mountpoint, f"{run_token}-theirs")
+    theirs.mkdir()
+    try:
+        manager.create(f"/{theirs.name}/x").delete()
+        assert theirs.is_dir()
+        beside = [Path(h.mountpoint, theirs.name) for h in host.managed if h.key != holder.key]
+        assert not any(path.exists() for path in beside)
+    finally:
+        theirs.rmdir()
