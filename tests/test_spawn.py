@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,3 +290,15 @@ def test_a_placement_closes_what_it_opened() -> None:
     for fd in fds:
         with pytest.raises(OSError):
             os.fstat(fd)
+
+
+def test_a_start_is_timed_by_the_process_and_not_by_its_caller() -> None:
+    """However late the caller hears of it."""
+    with contextlib.closing(birth.Birth(SpawnRequest(argv=["true"]))) as born:
+        born.wait(None, birth.BORN)
+        assert process.readable(born.pidfd, 10)
+        ended_ns = time.monotonic_ns()
+        born.wait(None, birth.OVER)
+        assert 0 < born.began_ns < ended_ns
+        assert process.reap(born.pidfd).exit == 0
+        os.close(born.pidfd)

@@ -68,7 +68,7 @@ class Birth:
         self.floors: tuple[bytes, ...] | None = None
         self.failure: CgmgrError | None = None
         self.over = False
-        self.executed_ns = 0
+        self.began_ns = 0
         self.ended: Ended | None = None
         self._spawner: link.Spawner | None = None
         self._held = False
@@ -141,14 +141,13 @@ class Birth:
     def _take(self, message: tuple[Any, ...] | None, fds: list[int]) -> None:
         if message is None:
             self.over = True
-            self.executed_ns = time.monotonic_ns()
         elif message[0] == STARTED:
             self.pid, self._cloned_into = message[1:]
             self.pidfd = fds[0]
         elif message[0] == HELD:
             self._held = True
         elif message[0] == READY:
-            self.floors = tuple(message[1])
+            self.floors, self.began_ns = tuple(message[1]), message[2]
         elif message[0] == FAILED:
             self.failure = failure(self.request, *message[1:])
 

@@ -190,7 +190,8 @@ class Newborn:
 
     def take_floors(self) -> None:
         """The last before exec: what was used until here is ours, not the payload's."""
-        send(self.channel, (READY, floors.taken(self.floor_fds)))
+        began_ns = time.monotonic_ns()  # by the caller it would be when that is next scheduled
+        send(self.channel, (READY, floors.taken(self.floor_fds), began_ns))
 
     def unblock_signals(self) -> None:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())

@@ -97,8 +97,8 @@ class Child:
 
     @property
     def wall_usec(self) -> int | None:
-        """From exec until it was seen to have ended; None before."""
-        began = self._birth.executed_ns
+        """From exec, just before `floors`, until it was seen to have ended; None before."""
+        began = self._birth.began_ns
         return (self._ended_ns - began) // 1000 if began and self._ended_ns else None
 
     def poll(self) -> int | None:

@@ -13,7 +13,7 @@ child, which S lets the kernel reap, and once S has ended it is init's, or a sub
     2. STARTED  S to C   N's pid and whether it was cloned into its cgroup2 group, with its pidfd
     3. HELD     N to C   only where N is to be held: it is in its groups, and waits
     4. RELEASE  C to N   then: descriptors of more groups to join
-    5. READY    N to C   all is set, the next thing is exec; what the files said by then
+    5. READY    N to C   all is set, the next thing is exec; what the files said by then, and when
     6. FAILED   S or N   instead of 2, 3 or 5, or after it: stage, errno, detail, text; N ends
     7. (end)             nobody holds the other end any more: N has executed, or N is dead
     8. PARTING  C to S   C ends S as it should, and not because it was killed

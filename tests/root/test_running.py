@@ -253,6 +253,14 @@ def test_our_own_share_of_the_cpu_time_does_not_count(group: Group) -> None:
     assert 0 < (without.cpu_usage_usec or 0) < (with_ours.cpu_usage_usec or 0)
 
 
+@both_ways
+def test_wall_time_covers_the_cpu_time(group: Group, way: Way) -> None:
+    """Also of what is over before its caller is scheduled again."""
+    for _ in range(5):
+        result = way(group, ["true"])
+        assert (result.cpu_usage_usec or 0) <= (result.wall_usec or 0)
+
+
 def test_user_and_system_time_below_a_sample_is_not_told(group: Group) -> None:
     short = group.run(["true"])
     assert (short.cpu_user_usec, short.cpu_system_usec) == (None, None)
