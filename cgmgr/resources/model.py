@@ -295,8 +295,14 @@ class Raw(Record):
     """One file of the v2 hierarchy, written as it stands, after everything else; several lines are
     several writes."""
 
-    #: acts, not settings: they would move or kill processes
-    ACTS: ClassVar[tuple[str, ...]] = ("cgroup.procs", "cgroup.threads", "cgroup.kill")
+    #: acts, not settings: they move or kill processes, or change what other groups may be
+    ACTS: ClassVar[tuple[str, ...]] = (
+        "cgroup.kill",
+        "cgroup.procs",
+        "cgroup.subtree_control",
+        "cgroup.threads",
+        "cgroup.type",
+    )
 
     file: str
     value: str

@@ -240,6 +240,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("unified", {"tasks": 1}, "written as CONTROLLER.NAME"),
     ("unified", {"../memory.max": 1}, "written as CONTROLLER.NAME"),
     ("cgroup.procs", "1", "a setting, not an act"),
+    ("cgroup.type", "threaded", "a setting, not an act"),
+    ("cgroup.subtree_control", "+pids", "a setting, not an act"),
     ("memmory", "64M", "unknown setting 'memmory', did you mean 'memory'?"),
     ("xyzzy", 1, "unknown setting 'xyzzy', these are known: cpu_burst"),
 ]
