@@ -28,7 +28,7 @@ from cgmgr.plan import Enable, EnsureParent, MakeGroup, Plan, Step, Target, Writ
 from cgmgr.resources import Resources
 
 from .best_effort import holdable
-from .look import THREADED, Look, switched
+from .look import THREADED, Look, of_raw, switched
 from .raw import check
 from .steps import Attach, Evacuate, RefuseUsed, RemoveGroup, RemoveUnused, SetFrozen
 
@@ -180,7 +180,8 @@ class Cgroupfs:
         below_threaded = parent is not None and parent.kind in ("threaded", "domain invalid")
         if not request.threaded and not below_threaded:
             return
-        asked = set(observed.scenes) - {"devices", "freezer"}
+        raw = of_raw(request.resources) & set(self.host.by_key(target.key).controllers)
+        asked = (set(observed.scenes) | raw) - {"devices", "freezer"}
         domain = f"cgmgr group set {parent.name if parent is not None else '/'} WORD=VALUE"
         elsewhere = "cgmgr group create --threaded NAME"
         enabled = set(parent.enabled if parent is not None and not parent.root else ())

@@ -47,7 +47,8 @@ class Look:
         skipped: list[CgmgrError] = []
         for controller in self._asked(request.resources, here):
             try:
-                scenes[controller.NAME] = self._scene(controller, group, here)
+                scene = self._scene(controller, group, here)
+                scenes[controller.NAME] = scene.replace(remembered=request.remembered)
             except HostError as error:
                 if not request.best_effort:
                     raise
@@ -189,11 +190,17 @@ class Look:
 
 def switched(host: Host, request: Request, asked: Iterable[str]) -> list[str]:
     """The controllers that have to be switched on for a group, on cgroup2."""
+    wanted = {*request.enable, *asked, *of_raw(request.resources)}
     return [
         name
         for name in (host.v2.controllers if host.v2 is not None else ())
-        if name not in IMPLICIT_ON_V2 and (name in request.enable or name in asked)
+        if name not in IMPLICIT_ON_V2 and name in wanted
     ]
+
+
+def of_raw(resources: Resources) -> set[str]:
+    """What the raw files' names begin with: the controllers that bring them."""
+    return {raw.file.partition(".")[0] for raw in resources.unified}
 
 
 def _ancestor(name: str, directory: kernfs.Directory, wanted: list[str], own: bool) -> Ancestor:

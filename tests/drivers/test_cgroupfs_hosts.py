@@ -380,6 +380,31 @@ def test_a_raw_file_that_is_not_there_is_told(
     assert manager.list() == []
 
 
+@pytest.mark.parametrize("name", ["debian12-unified", "debian12-mixed"])
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
+def test_a_raw_file_switches_its_controller_on(name: str, there: bool, tmp_path: Path) -> None:
+    host, manager = on(name, tmp_path)
+    raw = {"unified": {"hugetlb.2MB.max": "0"}}
+    if there:
+        manager.create("x").update(**raw)
+    else:
+        manager.create("x", **raw)
+
+    switches = [(path, value) for _, path, file, value in host.writes if "subtree" in file]
+    assert [path for path, value in switches if "+hugetlb" in value] == ["/", "/cgmgr"]
+    assert ("", "/cgmgr/x", "hugetlb.2MB.max", "0") in host.writes
+
+
+def test_a_threaded_group_takes_no_raw_file_of_another_controller(tmp_path: Path) -> None:
+    _, manager = on("debian12-unified", tmp_path)
+    manager.create("domain")
+
+    with pytest.raises(HostError, match="is threaded, and cannot have memory"):
+        manager.create("domain/workers", threaded=True, unified={"memory.high": "1G"})
+    raw = {"unified": {"cpu.weight": "50"}}
+    assert manager.create("domain/workers", threaded=True, **raw).name == "/cgmgr/domain/workers"
+
+
 def test_raw_files_need_a_cgroup2_hierarchy(tmp_path: Path) -> None:
     _, manager = on("debian12-legacy", tmp_path)
 
