@@ -265,17 +265,19 @@ class Group:
 
     def kill(self, signal: int = signals.SIGKILL, timeout: float = TIMEOUT_S) -> None:
         """SIGKILL every process, also below, and return once none is left; another signal is sent
-        once to every process there is.  Raises `DeadlineExceeded`.  Killed in the middle, it may
-        leave the group frozen, with some dead; the same again finishes it."""
+        once to every process there is.  Raises `DeadlineExceeded`, naming the group above that is
+        frozen, if one is.  Killed in the middle, it may leave the group frozen, with some dead; the
+        same again finishes it."""
         directories = self.everywhere()
         if signal == signals.SIGKILL:
-            members.kill_all(directories, time.monotonic() + timeout)
+            members.kill_all(directories, time.monotonic() + timeout, frozen.way_out(self))
         else:
             members.send(members.everyone(directories), directories, signal)
 
     def wait_empty(self, timeout: float = TIMEOUT_S) -> None:
         """Return once no process is left; `DeadlineExceeded` otherwise."""
-        members.wait_empty(self.everywhere(), time.monotonic() + timeout)
+        deadline = time.monotonic() + timeout
+        members.wait_empty(self.everywhere(), deadline, frozen.way_out(self))
 
     def delete(self, timeout: float = TIMEOUT_S, *, kill: bool = True) -> None:
         """Kill what is in it, and remove it from every hierarchy, with the groups below it and all

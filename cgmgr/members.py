@@ -20,10 +20,13 @@ from cgmgr.kernfs import join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from typing import Final
 
-    from cgmgr.kernfs import Directory
+    from cgmgr.kernfs import Directory, Tree
+
+    #: what thaws the group at a path of v1's freezer, as a command
+    Thawing = Callable[[str], str]
 
 THAWED: Final = "THAWED"
 #: how long one round waits for exits before it looks for newcomers, in seconds
@@ -87,27 +90,58 @@ def everyone(directories: Sequence[Directory]) -> list[int]:
     return sorted(found)
 
 
-def wait_empty(directories: Sequence[Directory], deadline: float) -> None:
-    """Return once no process is left; `DeadlineExceeded` at `deadline` (of time.monotonic)."""
+def wait_empty(
+    directories: Sequence[Directory], deadline: float, thawing: Thawing | None = None
+) -> None:
+    """Return once no process is left; `DeadlineExceeded` at `deadline` (of time.monotonic), which
+    names the group above that is frozen on v1, where nobody dies until it is thawed; `thawing` says
+    what thaws it."""
     while members := everyone(directories):
         left = deadline - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded(
-                f"{len(members)} processes are still in {_shown(directories)}",
-                operation="wait until empty",
-                path=_shown(directories),
-                errno=errno.ETIMEDOUT,
-                hint=f"ps -fp {','.join(str(pid) for pid in members[:10])}",
-            )
+            raise _still_there(members, directories, thawing)
         _wait_for_exits(members, min(left, ROUND_S))
 
 
-def kill_all(directories: Sequence[Directory], deadline: float) -> None:
+def _still_there(
+    members: Sequence[int], directories: Sequence[Directory], thawing: Thawing | None
+) -> DeadlineExceeded:
+    count = "1 process is" if len(members) == 1 else f"{len(members)} processes are"
+    why, hint = "", f"ps -fp {','.join(str(pid) for pid in members[:10])}"
+    held = _frozen_above(directories)
+    if held is not None:
+        tree, above = held
+        why = f": {tree.absolute(above)} is frozen above it"
+        hint = thawing(above) if thawing is not None else hint
+    return DeadlineExceeded(
+        f"{count} still in {_shown(directories)}{why}",
+        operation="wait until empty",
+        path=_shown(directories),
+        errno=errno.ETIMEDOUT,
+        hint=hint,
+    )
+
+
+def _frozen_above(directories: Sequence[Directory]) -> tuple[Tree, str] | None:
+    """The group above that is frozen in v1's freezer, and its hierarchy; on cgroup2 the frozen die
+    all the same (cgroup-v2.rst, "cgroup.freeze")."""
+    for directory in directories:
+        with contextlib.suppress(CgmgrError):
+            if directory.has("freezer.state") and freezer.state(directory) == freezer.BY_ANCESTOR:
+                above = freezer.frozen_ancestor(directory)
+                if above is not None:
+                    return directory.tree, above
+    return None
+
+
+def kill_all(
+    directories: Sequence[Directory], deadline: float, thawing: Thawing | None = None
+) -> None:
     """SIGKILL every process in the groups and below, and return once none is left.
 
     cgroup.kill (Linux 5.14) misses nobody.  Where it is not, members are frozen first, so that none
     can fork away and no pid can be used again, then signalled through pidfds, and always thawed: on
-    v1 a frozen task does not die until then.  Raises `DeadlineExceeded`.
+    v1 a frozen task does not die until then.  Raises `DeadlineExceeded` as `wait_empty` does.
 
     Whoever is killed meanwhile may leave the groups frozen, with some dead: the next call kills the
     others, and thaws what is left.
@@ -116,7 +150,7 @@ def kill_all(directories: Sequence[Directory], deadline: float) -> None:
         _kill_at_once(directory)
     while members := everyone(directories):
         if time.monotonic() >= deadline:
-            wait_empty(directories, deadline)
+            wait_empty(directories, deadline, thawing)
         with _frozen(directories, deadline):
             send(members, directories, signal.SIGKILL)
         _wait_for_exits(members, min(max(deadline - time.monotonic(), 0), ROUND_S))

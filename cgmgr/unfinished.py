@@ -12,7 +12,7 @@ import contextlib
 import errno
 import time
 
-from cgmgr import members
+from cgmgr import frozen, members
 from cgmgr.driver import Request
 from cgmgr.errors import (
     CgmgrError,
@@ -193,7 +193,8 @@ def _take_away(group: Group, timeout: float, *, kill: bool) -> set[str]:
         except GroupBusy:
             if not kill:
                 raise
-            members.kill_all(_there(group), time.monotonic() + timeout)
+            deadline = time.monotonic() + timeout
+            members.kill_all(_there(group), deadline, frozen.way_out(group))
             plan.execute(machine)
     return machine.gone
 

@@ -333,9 +333,26 @@ def test_another_signal_is_sent_once(group: Group, sleeper: subprocess.Popen[byt
 def test_waiting_is_bounded(group: Group, sleeper: subprocess.Popen[bytes]) -> None:
     group.add(sleeper.pid)
 
-    with pytest.raises(DeadlineExceeded, match="1 processes are still in") as caught:
+    with pytest.raises(DeadlineExceeded, match="1 process is still in") as caught:
         group.wait_empty(timeout=0.05)
     assert caught.value.hint == f"ps -fp {sleeper.pid}"
+
+
+@pytest.mark.parametrize("way", ["kill", "delete", "wait"])
+def test_the_group_above_that_keeps_the_killed_frozen_is_named(
+    manager: Manager, name: str, host: Host, sleeper: subprocess.Popen[bytes], way: str
+) -> None:
+    if host.need("freezer").version == 2:
+        pytest.skip("on cgroup2 the frozen die")
+    with manager.create(name) as above, manager.create(f"{name}/in") as group:
+        group.add(sleeper.pid)
+        above.freeze()
+        act = {"kill": group.kill, "delete": group.delete, "wait": group.wait_empty}[way]
+        with pytest.raises(DeadlineExceeded, match="1 process is still in") as caught:
+            act(timeout=0.05)
+        assert f": {where(host, 'freezer', name)} is frozen above it" in str(caught.value)
+        assert caught.value.hint == f"cgmgr group thaw {name}"
+        above.thaw()
 
 
 def test_groups_below_are_removed_too(manager: Manager, group: Group, host: Host) -> None:
