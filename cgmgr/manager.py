@@ -210,6 +210,12 @@ class Manager:
         driver = self.driver_of(record.driver) if record is not None else self.driver
         return driver.children(kernfs.check_path(parent))
 
+    def recorded(self) -> list[str]:
+        """The names of the groups that were made as groups, wherever they are, sorted; one that
+        somebody else removed is among them until `gc`.  Those that only had to be there for a group
+        below them are not."""
+        return sorted(record.name for record in self.rundir.records() if not record.implicit)
+
     @contextlib.contextmanager
     def group(self, name: str | None = None, **options: Any) -> Generator[Group]:
         """A group for the length of a `with`; removed at the end with every process in it.

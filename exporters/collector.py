@@ -23,7 +23,7 @@ from .metrics import COUNTER, GAUGE, LAST_SEEN, TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Final, Protocol
 
     from prometheus_client import Metric as Family
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         @property
         def host(self) -> Host: ...
         def list(self) -> list[str]: ...
+        def recorded(self) -> Sequence[str]: ...
         def open(self, name: str) -> Group: ...
 
     #: labels and statistics of everything that is to be shown
@@ -57,10 +58,14 @@ class Collector:
     """What prometheus_client calls a custom collector.
 
     `source` is a `Manager`, whose groups are then shown with the labels `id`, `name` and `image`,
-    or a function that gives pairs of labels and `Stats` anew at each call.  All series get the
-    same label names; one that a pair lacks is empty, which Prometheus takes for absent.  A pair
-    without labels has nothing to show but its errors.  `devices` gives disks another name than
-    MAJOR:MINOR in the label `device`; for a manager it is `/dev/NAME`.
+    or a function that gives pairs of labels and `Stats` anew at each call.  A manager's groups are
+    those directly below its driver's parent (/cgmgr), whoever made them, and all that are recorded
+    in its run directory, also below another group, or named by a path elsewhere; a group that only
+    had to be there for one below it is not shown elsewhere.  `id` tells two of one `name` apart.
+
+    All series get the same label names; one that a pair lacks is empty, which Prometheus takes for
+    absent.  A pair without labels has nothing to show but its errors.  `devices` gives disks
+    another name than MAJOR:MINOR in the label `device`; for a manager it is `/dev/NAME`.
 
     The files of a manager's groups stay open from one scrape to the next, which halves its cost, as
     long as there is room in `budget`: by default half of what the process may have open.  Some 40
@@ -163,7 +168,7 @@ class _Opened:
         self._groups: dict[str, tuple[Group, KeptFiles]] = {}
 
     def __call__(self) -> Iterator[tuple[Mapping[str, str], Stats]]:
-        names = self._manager.list()
+        names = sorted({*self._manager.list(), *self._manager.recorded()})
         for name in self._groups.keys() - set(names):
             self._forget(name)
         for name in names:

@@ -94,6 +94,25 @@ def test_what_a_process_uses_is_shown(
     )
 
 
+def test_recorded_groups_are_shown_wherever_they_are(tmp_path: Path, run_token: str) -> None:
+    manager = Manager(Host.detect(), driver="cgroupfs", rundir=Rundir(str(tmp_path / "run")))
+    registry = CollectorRegistry()
+    registry.register(Collector(manager))
+    top = f"/{run_token}-elsewhere"
+
+    with (
+        manager.create(f"{run_token}-below"),
+        manager.create(f"{run_token}-below/in/it"),
+        manager.create(f"{top}/one"),
+    ):
+        assert scraped(registry, f"{run_token}-below")
+        assert scraped(registry, "it")
+        assert scraped(registry, "one")
+        assert scraped(registry, "in") == scraped(registry, top[1:]) == {}, "a parent only"
+        assert registry.get_sample_value("container_scrape_error") == 0
+    assert scraped(registry, "it") == scraped(registry, "one") == {}
+
+
 def test_a_removed_group_is_gone_at_once(manager: Below, registry: CollectorRegistry) -> None:
     with manager.create(f"{manager.parent}/one"), manager.create(f"{manager.parent}/two"):
         assert scraped(registry, "one")
