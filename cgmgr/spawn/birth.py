@@ -173,9 +173,11 @@ class Birth:
 
     def release(self, placement: Placement | None) -> None:
         """RELEASE.  Raises `KernelError`, EPIPE where it is not held or has ended."""
-        procs, resets = (placement.procs_fds, placement.floor_fds) if placement else ((), ())
+        place = placement or type(self.request.placement)()
+        fds = (*place.procs_fds, *(fd for _, fd in place.pids), *place.floor_fds)
+        paths = [os.fsencode(path) for path, _ in place.pids]
         try:
-            channel.send(self._open(), (RELEASE, len(procs)), (*procs, *resets))
+            channel.send(self._open(), (RELEASE, len(place.procs_fds), paths), fds)
         except OSError as error:
             raise kernel_error("release", self.name, error) from error
 
@@ -275,6 +277,8 @@ def encode(
         "cgroup": index(place.cgroup_fd),
         "into": _clone_into.works,
         "procs": [index(fd) for fd in place.procs_fds],
+        "pids": [(os.fsencode(path), index(fd)) for path, fd in place.pids],
+        "pids_by_clone": place.pids_by_clone,
         "floors": [index(fd) for fd in place.floor_fds],
         "here": index(streams.here),
         "place": [(index(fd), number) for fd, number in streams.place],

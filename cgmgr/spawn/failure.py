@@ -9,9 +9,9 @@ import errno
 import os
 
 from cgmgr import kernfs
-from cgmgr.errors import CgmgrError, GroupGone, HostError, kernel_error
+from cgmgr.errors import CgmgrError, GroupBusy, GroupGone, HostError, kernel_error
 
-from .spawner import CLONE, DIRECTORY, EXEC, JOIN
+from .spawner import CLONE, DIRECTORY, EXEC, JOIN, PIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def failure(
     error = OSError(number, os.strerror(number))
     if stage in (JOIN, CLONE):
         return _not_placed(request.placement, stage, error, detail)
+    if stage == PIDS and number == errno.EAGAIN:
+        return _too_many(os.fsdecode(detail))
     if stage == EXEC:
         return kernel_error(EXEC, name, number, hint=_exec_hint(number, name))
     if stage == DIRECTORY and request.cwd is not None:
@@ -46,11 +48,24 @@ def failure(
     return refusal
 
 
+def _too_many(detail: str) -> GroupBusy:
+    """Of the group and its limit."""
+    path, _, most = detail.rpartition(" ")
+    return GroupBusy(
+        f"attach to {path}: it has all the tasks that its pids.max allows, {most}",
+        operation="attach",
+        path=path,
+        value=most,
+        errno=errno.EAGAIN,
+        hint=_WHOSE_PIDS,
+    )
+
+
 def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> CgmgrError:
     index = int(detail or b"-1")
     fd = place.procs_fds[index] if 0 <= index < len(place.procs_fds) else place.cgroup_fd
     if stage == CLONE and error.errno == errno.EAGAIN:
-        hint = "cgmgr group tree # whose pids are used up, or: ulimit -u"
+        hint = f"{_WHOSE_PIDS}, or: ulimit -u"
         return kernel_error("clone into", _path(fd), error, hint=hint)
     if fd is not None and error.errno in _GONE:
         return GroupGone(
@@ -64,6 +79,7 @@ def _not_placed(place: Placement, stage: str, error: OSError, detail: bytes) -> 
     return kernfs.translate("attach", _path(fd), error, value="0")
 
 
+_WHOSE_PIDS = "cgmgr group tree # whose pids are used up"
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 #: what clone3 says of the group, and not of the flags
 _GROUP_ERRORS = frozenset({errno.EACCES, errno.EBUSY, errno.EOPNOTSUPP})

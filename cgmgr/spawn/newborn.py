@@ -19,7 +19,7 @@ from cgmgr import linux
 
 from . import floors
 from .channel import close_all, receive, send
-from .spawner import DIRECTORY, EXEC, FAILED, HELD, JOIN, READY, RLIMIT
+from .spawner import DIRECTORY, EXEC, FAILED, HELD, JOIN, PIDS, READY, RLIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Newborn:
         if channel.fileno() in numbers:
             self.channel = _socket.socket(fileno=_clear_of(channel.detach(), numbers))
         self.floor_fds = [self.fds[index] for index in request["floors"]]
+        self.limited = [(path, self.fds[index]) for path, index in request["pids"]]
         self.detail = b""
         self.cwd_again = False
 
@@ -95,6 +96,18 @@ class Newborn:
             _join(fd)
         self.detail = b""
 
+    def count_tasks(self) -> None:
+        """Hold pids.max: the kernel holds it when a task is cloned, not when one joins."""
+        limited, self.limited = self.limited, []
+        if self.joined and self.request["pids_by_clone"]:
+            return
+        for path, fd in limited:
+            self.detail = path
+            if _is_too_full(fd):
+                self.detail = b"%b %b" % (path, _read(fd, "pids.max"))
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self.detail = b""
+
     def wait_for_release(self) -> None:
         """Where held: until C says where else to go.  C gone means that N was never wanted."""
         if not self.request["hold"]:
@@ -105,8 +118,10 @@ class Newborn:
             os._exit(127)
         numbers = {number for _, number in self.request["place"]}
         fds = [_clear_of(fd, numbers) for fd in fds]
-        self._join_all(fds[: message[1]])
-        self.floor_fds = fds[message[1] :]
+        _, count, paths = message
+        self._join_all(fds[:count])
+        self.limited = list(zip(paths, fds[count:], strict=False))
+        self.floor_fds = fds[count + len(paths) :]
 
     def spread(self) -> None:
         """Any CPU: the kernel keeps to those of the cpuset.  C's own affinity is C's business."""
@@ -228,7 +243,9 @@ class Newborn:
 
 STAGES: Final[tuple[tuple[str, Callable[[Newborn], None]], ...]] = (
     (JOIN, Newborn.join),
+    (PIDS, Newborn.count_tasks),
     (JOIN, Newborn.wait_for_release),
+    (PIDS, Newborn.count_tasks),
     ("set affinity", Newborn.spread),
     ("unshare cgroup namespace", Newborn.new_cgroup_namespace),
     ("join session keyring", Newborn.new_keyring),
@@ -278,6 +295,22 @@ def _join(fd: int) -> None:
             time.sleep(JOIN_PAUSE_S)
         else:
             return
+
+
+def _is_too_full(directory: int) -> bool:
+    for _ in range(JOIN_TRIES):  # a fork that is about to be refused is counted for a moment
+        most = _read(directory, "pids.max")
+        if most == b"max" or int(_read(directory, "pids.current")) <= int(most):
+            return False
+    return True
+
+
+def _read(directory: int, file: str) -> bytes:
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return os.read(fd, 32).strip()
+    finally:
+        os.close(fd)
 
 
 def close_range(first: int, last: int) -> None:

@@ -12,6 +12,7 @@ import os
 import time
 
 from cgmgr.errors import RequestError
+from cgmgr.kernfs import parent_of
 from cgmgr.record import Record
 
 from . import channel
@@ -20,10 +21,11 @@ from .process import Child, Process, reap_orphans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Final, Protocol, Self, TypeVar
 
     from cgmgr.host import Host
+    from cgmgr.kernfs import Directory
 
     from .plumbing import Stream
 
@@ -50,11 +52,17 @@ class Placement(Record):
     into which the new process writes 0, itself, to join: tasks or cgroup.procs of its v1 groups.
     Into `floor_fds` it writes 0 right before exec, where they can be written to, which resets a
     peak, and then reads them: what they say by then is not the program's.
+
+    `pids` are the groups, it and those above, that have a pids limit: path and open directory.  The
+    kernel lets in who joins, so the new process looks, unless it was cloned into the cgroup2 group
+    and `pids_by_clone`, which is where they are of cgroup2.
     """
 
     cgroup_fd: int | None = None
     procs_fds: tuple[int, ...] = ()
     floor_fds: tuple[int, ...] = ()
+    pids: tuple[tuple[str, int], ...] = ()
+    pids_by_clone: bool = False
 
     @classmethod
     def of(cls, group: Placed, floor_fds: Sequence[int] = ()) -> Self:
@@ -64,6 +72,8 @@ class Placement(Record):
         """
         cgroup_fd: int | None = None
         procs_fds: list[int] = []
+        pids: list[tuple[str, int]] = []
+        holder = group.host.holder("pids")
         try:
             for key, path in sorted(group.paths.items()):
                 hierarchy = group.host.by_key(key)
@@ -74,14 +84,23 @@ class Placement(Record):
                         # a lone thread moves itself by `tasks` without the lock that all forks and
                         # exits on the machine would have to wait for (cgroup_threadgroup_rwsem)
                         procs_fds.append(directory.open("tasks", os.O_WRONLY))
+                    if hierarchy is holder:
+                        pids.extend(_limited(directory))
         except BaseException:
-            channel.close_all([fd for fd in (cgroup_fd, *procs_fds) if fd is not None])
+            fds = (cgroup_fd, *procs_fds, *(fd for _, fd in pids))
+            channel.close_all([fd for fd in fds if fd is not None])
             raise
-        return cls(cgroup_fd=cgroup_fd, procs_fds=tuple(procs_fds), floor_fds=tuple(floor_fds))
+        return cls(
+            cgroup_fd=cgroup_fd,
+            procs_fds=tuple(procs_fds),
+            floor_fds=tuple(floor_fds),
+            pids=tuple(pids),
+            pids_by_clone=holder is not None and holder.version == 2,
+        )
 
     def close(self) -> None:
         """Close the descriptors that `of` opened; a process that was started needs them no more."""
-        channel.close_all(self.procs_fds)
+        channel.close_all([*self.procs_fds, *(fd for _, fd in self.pids)])
         if self.cgroup_fd is not None:
             os.close(self.cgroup_fd)
 
@@ -90,6 +109,16 @@ class Placement(Record):
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+
+def _limited(directory: Directory) -> Iterator[tuple[str, int]]:
+    """Of a group and those above, those with a pids limit; the root has none."""
+    if (directory.try_read("pids.max") or "max").strip() != "max":
+        yield directory.tree.absolute(directory.path), os.dup(directory.fd)
+    above = parent_of(directory.path)
+    if above != "/":
+        with directory.tree.open(above) as parent:
+            yield from _limited(parent)
 
 
 class SpawnRequest(Record):

@@ -12,7 +12,7 @@ child, which S lets the kernel reap, and once S has ended it is init's, or a sub
     1. REQUEST  C to S   what to start; descriptors: S's end of the channel, and all that N needs
     2. STARTED  S to C   N's pid and whether it was cloned into its cgroup2 group, with its pidfd
     3. HELD     N to C   only where N is to be held: it is in its groups, and waits
-    4. RELEASE  C to N   then: descriptors of more groups to join
+    4. RELEASE  C to N   then: descriptors of more groups to join, and of those with a pids limit
     5. READY    N to C   all is set, the next thing is exec; what the files said by then, and when
     6. FAILED   S or N   instead of 2, 3 or 5, or after it: stage, errno, detail, text; N ends
     7. (end)             nobody holds the other end any more: N has executed, or N is dead
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
         data: bytes
 
     class Request(Words):
-        """What REQUEST says.  `cgroup`, `pid_namespace`, `procs`, `floors`, `here` and the first of
-        each pair in `place` are indices of its descriptors; the first of those is the channel's
-        end, so that 0 stands for none."""
+        """What REQUEST says.  `cgroup`, `pid_namespace`, `procs`, `floors`, `here`, the first of
+        each pair in `place` and the second of each in `pids` are indices of its descriptors; the
+        first of those is the channel's end, so that 0 stands for none."""
 
         handed: list[int]
         flags: int
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
         cgroup: int
         into: bool
         procs: list[int]
+        pids: list[tuple[bytes, int]]
+        pids_by_clone: bool
         hold: bool
         orphan: bool
         die_with_caller: bool
@@ -88,6 +90,7 @@ CONTROL_FD: Final = 3
 CLONE: Final = "clone"
 IMPORT: Final = "import"
 JOIN: Final = "join"
+PIDS: Final = "count tasks"
 DIRECTORY: Final = "change directory"
 RLIMIT: Final = "set rlimit"
 EXEC: Final = "exec"

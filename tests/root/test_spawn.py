@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cgmgr import kernfs, linux
-from cgmgr.errors import DeadlineExceeded, GroupGone, KernelError
+from cgmgr.errors import DeadlineExceeded, GroupBusy, GroupGone, KernelError
 from cgmgr.group import Group
 from cgmgr.host import Host
 from cgmgr.manager import Manager
@@ -78,6 +78,38 @@ def test_the_least_memory_and_one_task_run_true(manager: Manager, name: str) -> 
     with manager.create(name, memory="6M", pids=1) as group:
         assert ends(group, "true") == Ended(exit=0)
         assert ends(group, "sh", "-c", "true & wait $!").exit != 0, "a second task is refused"
+
+
+@pytest.mark.parametrize("below", ["", "/below"], ids=["its-own", "of-one-above"])
+@pytest.mark.parametrize("held", [False, True], ids=["at-once", "held"])
+def test_a_task_too_many_is_refused(
+    manager: Manager, name: str, tmp_path: Path, below: str, held: bool
+) -> None:
+    """Also where it comes by joining, which the kernel allows."""
+    holder = manager.host.need("pids")
+    file = tmp_path / "executed"
+    with manager.create(name, pids=1) as limited:
+        group = manager.create(name + below) if below else limited
+        with start_in(group, "cat", stdin=PIPE) as first:
+            with Placement.of(group) as place:
+                where = Placement() if held else place
+                request = SpawnRequest(argv=["touch", str(file)], placement=where, hold=held)
+                if held and holder.version == 2:
+                    pytest.skip("a held one joins by itself on v1 only")
+                with pytest.raises(KernelError) as caught:
+                    child = start(request)
+                    child.release(place)
+            assert group.pids() == [first.pid]
+        assert caught.value.errno == errno.EAGAIN
+        if holder.version == 1:
+            path = manager.host.tree(holder).absolute(limited.paths[holder.key])
+            assert isinstance(caught.value, GroupBusy)
+            assert (caught.value.path, caught.value.value) == (path, "1")
+            assert str(caught.value) == (
+                f"attach to {path}: it has all the tasks that its pids.max allows, 1"
+            )
+        assert not file.exists()
+        assert ends(group, "touch", str(file)) == Ended(exit=0)
 
 
 def test_any_cpu_of_the_cpuset_whatever_ours_are(manager: Manager, name: str, host: Host) -> None:
