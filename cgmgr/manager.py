@@ -210,7 +210,7 @@ class Manager:
         driver = self.driver_of(record.driver) if record is not None else self.driver
         return driver.children(kernfs.check_path(parent))
 
-    def recorded(self) -> list[str]:
+    def recorded(self) -> Sequence[str]:
         """The names of the groups that were made as groups, wherever they are, sorted; one that
         somebody else removed is among them until `gc`.  Those that only had to be there for a group
         below them are not."""

@@ -409,7 +409,7 @@ class FakeManager:
     def list(self) -> list[str]:
         return sorted(group.name for group in self.groups.values())
 
-    def recorded(self) -> list[str]:
+    def recorded(self) -> Sequence[str]:
         return [*self.list(), "/removed-by-somebody-else"]
 
     def open(self, name: str) -> FakeGroup:
