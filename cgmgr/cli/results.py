@@ -94,7 +94,7 @@ def _memory(result: Result) -> str:
         return ""
     text = f"peak {format_bytes(result.peak_memory_bytes)}"
     if result.peak_includes_start is not None:
-        text += f", of which up to {format_bytes(result.peak_includes_start)} are from its start"
+        text += f", of which up to {format_bytes(result.peak_includes_start)} are from before it"
     if result.peak_swap_bytes:
         text += f", swap {format_bytes(result.peak_swap_bytes)}"
     return text
