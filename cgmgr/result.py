@@ -98,7 +98,8 @@ class Result(Record):
     `peak_memory_bytes` is the payload's own when `peak_includes_start` is None.  Else it may be
     ours: so many bytes were charged right before the program was executed, and the payload went no
     higher.  On v1 it is that of all in the group, from before as well, where others were in it:
-    a reset would be theirs, too, and `notes` says so.  `peak_pids` is of the group's whole life; so is `peak_swap_bytes` before Linux 6.12.
+    a reset would be theirs, too, and `notes` says so.  `peak_pids` is of the group's whole life;
+    so is `peak_swap_bytes` before Linux 6.12.
 
     `stdout` and `stderr` are what was captured; `output_cut` when more was written than was kept.
     """
