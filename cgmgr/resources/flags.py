@@ -53,6 +53,12 @@ SAYERS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+#: words whose flag is a number of microseconds
+IN_USEC: Final = ("cpu_quota", "cpu_period", "cpu_rt_runtime", "cpu_rt_period")
+#: word whose flag has another scale -> the property that has its own
+OTHER_SCALE: Final = {"cpu_weight": "CPUWeight"}
+
+
 def dashed(flag: str) -> str:
     """A flag as it is typed."""
     return "--" + flag.replace("_", "-")
@@ -66,10 +72,42 @@ def in_flags(error: E, given: Collection[str]) -> E:
     """
     named = {word: [flag for flag in flags if flag in given] for word, flags in SAYERS.items()}
     in_typed(error, {word: dashed(flags[0]) for word, flags in named.items() if flags})
-    word, equals, value = (error.hint or "").strip("'").partition("=")
-    if equals and word in SAYERS:
-        error.hint = aliases.assignment(dashed(SAYERS[word][0]), value)
+    error.hint = _hint_in_flags(error.hint)
     return error
+
+
+def _hint_in_flags(hint: str | None) -> str | None:
+    """A hint that is settings to write, as options; any other as it is."""
+    import shlex
+
+    if hint is None or "=" not in hint:
+        return hint
+    try:
+        said = [assignment.partition("=") for assignment in shlex.split(hint)]
+    except ValueError:
+        return hint
+    if not all(equals and word in SAYERS for word, equals, _ in said):
+        return hint
+    return " ".join(_as_option(word, value) for word, _, value in said)
+
+
+def _as_option(word: str, value: str) -> str:
+    """A setting as an option, in the scale that this one has."""
+    if word in OTHER_SCALE:
+        return aliases.assignment(f"--property={OTHER_SCALE[word]}", value)
+    if word in IN_USEC:
+        with contextlib.suppress(RequestError):
+            value = _usec(word, value)
+    return aliases.assignment(dashed(SAYERS[word][0]), value)
+
+
+def _usec(word: str, value: str) -> str:
+    """A time as docker's options have it: a number of microseconds, -1 for no limit."""
+    from .words import SINGLE, resources_of
+
+    part, field, _ = SINGLE[word]
+    usec = getattr(getattr(resources_of(**{word: value}), part), field)
+    return str(usec) if isinstance(usec, int) else "-1"
 
 
 def in_typed(error: E, typed: Mapping[str, str]) -> E:

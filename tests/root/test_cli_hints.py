@@ -1,5 +1,6 @@
 """Hints, pasted: what they say works."""
 
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -76,11 +77,20 @@ def test_the_word_that_was_meant_is_taken(name: str, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--cpus", "4000"], ["-m", "64m", "--cgroup-conf", "memory.limit_in_bytes=67108864"]],
-    ids=lambda options: options[-2],
+    [
+        ["--cpus", "4000"],
+        ["-m", "64m", "--cgroup-conf", "memory.limit_in_bytes=67108864"],
+        ["--cgroup-conf", "cpu.max=50000 100000"],
+        ["--cgroup-conf", "cpu.weight=5"],
+    ],
+    ids=lambda options: options[-1],
 )
 def test_the_option_that_was_meant_is_taken(options: list[str]) -> None:
-    write, _, option = hint_of(cgmgr("run", *options, "host", "true")).partition(" ")
+    ended = cgmgr("run", *options, "host", "true")
+    if ended.returncode == 0:
+        pytest.skip("it is held here as it stands")
+    write, *meant = shlex.split(hint_of(ended))
 
     assert write == "write"
-    assert cgmgr("run", option, "host", "true").returncode == 0
+    taken = cgmgr("run", *meant, "host", "true")
+    assert taken.returncode == 0, taken.stderr
