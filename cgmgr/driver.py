@@ -82,12 +82,16 @@ class Request(Record):
     `removal` asks for a look at what a removal depends on, and no more; `only_empty` for a removal
     that gives up, in every hierarchy, where a group or a process is in it in any.
 
+    `remembered` is what was asked of the group before, for settings that share a file with one that
+    is asked now.
+
     `properties` are what only a unit of systemd's has, "RuntimeMaxSec=1h"; a driver without units
     refuses them.
     """
 
     group: str
     resources: Resources = Resources()
+    remembered: Resources = Resources()
     enable: tuple[str, ...] = ()
     threaded: bool = False
     best_effort: bool = False

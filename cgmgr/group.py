@@ -11,16 +11,12 @@ import os
 import signal as signals
 import time
 
-from cgmgr import freezer, frozen, members, rights, shelf, unfinished
+from cgmgr import drifts, freezer, frozen, members, rights, shelf, unfinished
 from cgmgr.counting import counted
 from cgmgr.driver import Request
-from cgmgr.errors import (
-    GroupGone,
-    LimitBelowUsage,
-    NoSuchGroup,
-)
+from cgmgr.errors import GroupGone, NoSuchGroup
 from cgmgr.parents import prune
-from cgmgr.plan import Drift, Machine
+from cgmgr.plan import Machine
 from cgmgr.report import Report, foretold
 from cgmgr.resources import Resources
 
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
     from cgmgr.host import Host
     from cgmgr.kept import KeptFiles
     from cgmgr.kernfs import Directory
-    from cgmgr.plan import Plan
+    from cgmgr.plan import Drift, Plan
     from cgmgr.report import Foretold
     from cgmgr.result import Result
     from cgmgr.rundir import Rundir
@@ -180,24 +176,19 @@ class Group:
         **words: Any,
     ) -> Foretold:
         """As `plan`, with what best effort would leave out by itself."""
-        request = self._request(asked_for(resources, words), best_effort, properties)
+        asked = asked_for(resources, words)
         rights.demand(self.host)
+        request = self._request(asked, best_effort, properties)
         observed = self.driver.observe(request)
         return foretold(self.driver.update(request, observed), observed, self.machine())
 
     def diff(self) -> list[Drift]:
         """Where the kernel holds something else than was asked; empty when all is as asked.
 
-        What this host cannot hold, and best effort left out, was asked, too: `held` is None there.
+        What cannot be held, be it that best effort left it out or that somebody changed another
+        file, was asked, too: `held` is None there.
         """
-        try:
-            machine, plan = self._compile(self.resources, best_effort=True)
-        except LimitBelowUsage as error:  # lifted by somebody, and used since
-            return [Drift(path=error.path or "", asked=error.value or "", held=str(error.used))]
-        refused = (*machine.refused, *plan.refused)
-        left_out = [Drift(path=e.path or "", asked=e.value or "", held=None) for e in refused]
-        with machine:
-            return [*left_out, *(drift for step in plan.steps for drift in step.drift(machine))]
+        return drifts.diff(self)
 
     def stats(self, files: KeptFiles | None = None) -> Stats:
         """What the kernel counts, by controller.  A file that cannot be read is an entry of
@@ -247,13 +238,17 @@ class Group:
     def freeze(self, timeout: float = TIMEOUT_S) -> None:
         """Stop every task, and return once all stand still; thawed again if that fails.
 
+        Where `frozen` was asked for as a setting, it is what is asked from now on, as with `thaw`.
+
         There is no note of it: the kernel goes on where the caller is killed, so the group is
         frozen, as was asked, and `state` says so; `thaw` undoes it.
 
         Raises `DeadlineExceeded`, and `ControllerUnavailable` where there is no freezer.
         """
         with self._lock():
-            freezer.freeze(self.directory("freezer"), time.monotonic() + timeout)
+            deadline = time.monotonic() + timeout
+            with unfinished.asking_frozen(self, True):
+                freezer.freeze(self.directory("freezer"), deadline)
 
     def thaw(self, timeout: float = TIMEOUT_S) -> None:
         """Let every task run, and return once they do, on both sides of a hybrid host.
@@ -261,7 +256,9 @@ class Group:
         Raises `HostError` naming the ancestor that is frozen, `DeadlineExceeded`.
         """
         with self._lock():
-            frozen.thaw(self, time.monotonic() + timeout)
+            deadline = time.monotonic() + timeout
+            with unfinished.asking_frozen(self, False):
+                frozen.thaw(self, deadline)
 
     def kill(self, signal: int = signals.SIGKILL, timeout: float = TIMEOUT_S) -> None:
         """SIGKILL every process, also below, and return once none is left; another signal is sent
@@ -352,6 +349,7 @@ class Group:
         return Request(
             group=self.name,
             resources=asked,
+            remembered=unfinished.remembered(self),
             best_effort=best_effort,
             properties=tuple(properties),
         )

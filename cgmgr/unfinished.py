@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
+from functools import partial
 
 from cgmgr import frozen, members
 from cgmgr.driver import Request
@@ -30,7 +31,7 @@ from cgmgr.statedir import FULL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from typing import Final
 
     from cgmgr.group import Group
@@ -51,7 +52,7 @@ def change(group: Group, plan: Plan, machine: Machine, asked: Resources) -> Reso
     from cgmgr.resources.words import words_of
 
     record = group.rundir.load(group.name)
-    resources = (group.resources if record is None else recorded(record)).merge(asked)
+    resources = _asked_before(group, record).merge(asked)
     known = record if record is not None else _unrecorded(group)
     group.rundir.note(known.replace(before=plan.before(machine)))
     try:
@@ -173,6 +174,42 @@ def recorded(record: GroupRecord) -> Resources:
     from cgmgr.resources.words import resources_of
 
     return resources_of(None, None, **record.resources)
+
+
+def remembered(group: Group) -> Resources:
+    """What is asked of a group, by its record, or as far as the group itself knows."""
+    return _asked_before(group, group.rundir.load(group.name))
+
+
+def _asked_before(group: Group, record: GroupRecord | None) -> Resources:
+    return group.resources if record is None else recorded(record)
+
+
+@contextlib.contextmanager
+def asking_frozen(group: Group, frozen: bool) -> Generator[None]:
+    """Whether a group stands still is asked anew, where it was asked at all; freezing that fails
+    leaves the old request.  The caller holds the group's lock, and does it meanwhile."""
+    from cgmgr.resources.words import words_of
+
+    if remembered(group).frozen not in (None, frozen):
+        # a record that changes would look to whoever settles as if the change was completed
+        settle(group)
+    record = group.rundir.load(group.name)
+    before = _asked_before(group, record)
+    if before.frozen in (None, frozen):
+        yield
+        return
+    group.resources = before.replace(frozen=frozen)
+    if record is not None:
+        group.rundir.save(record.replace(resources=words_of(group.resources)))
+    try:
+        yield
+    except BaseException as error:
+        if frozen:  # a thaw that fails has told the kernel all the same
+            group.resources = before
+            if record is not None:
+                take_back(error, partial(group.rundir.save, record))
+        raise
 
 
 def _unrecorded(group: Group) -> GroupRecord:

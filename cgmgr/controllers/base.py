@@ -7,13 +7,14 @@ with the names of `Controller`, and has a line in the table of this package.
 from __future__ import annotations
 
 from cgmgr.record import Record
+from cgmgr.resources import Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Protocol
 
-    from cgmgr.resources import DeviceRule, Resources
+    from cgmgr.resources import DeviceRule
     from cgmgr.stats import Reader
 
     class Controller(Protocol):
@@ -104,7 +105,7 @@ class Scene(Record):
     that is absent.  For a group that is yet to be made it is empty: an unknown file has the
     kernel's default. `parent` holds the same files of the parent (for what is inherited: cpusets,
     device lists). `children` are the groups below.  `where` is the group's absolute path, for
-    messages.
+    messages.  `remembered` is what was asked of the group before; what is asked now is not in it.
     """
 
     version: int
@@ -114,6 +115,7 @@ class Scene(Record):
     children: tuple[str, ...] = ()
     where: str = ""
     facts: Facts = NO_FACTS
+    remembered: Resources = Resources()
 
 
 class Alternative(Record):

@@ -128,9 +128,13 @@ def _rows_v1(memory: Memory, scene: Scene) -> list[Row]:
 
 
 def _instead(word: str, size: int | Max) -> str | None:
+    return f"{word}={_spelled(size)}" if word else None
+
+
+def _spelled(size: int | Max) -> str:
     from cgmgr.resources.forms import spell_bytes
 
-    return f"{word}={spell_bytes(size)}" if word else None
+    return spell_bytes(size)
 
 
 def _limits_v1(memory: Memory, scene: Scene) -> list[Row]:
@@ -153,10 +157,11 @@ def _memsw(
 ) -> int | Max | None:
     """What memory and swap together may be; None to leave it.
 
-    Without a word on swap, what was allowed of swap stays allowed while memory changes.
+    Without a word on swap, what was asked of it before is held on; where nothing was, as much as
+    was allowed stays allowed while memory changes.
     """
     will_be = limit_was if memory.max_bytes is None else memory.max_bytes
-    swap = memory.swap_bytes
+    swap = memory.swap_bytes if memory.swap_bytes is not None else _remembered(memory, scene)
     if swap is None:
         if memory.max_bytes is None or isinstance(memsw_was, Max):
             return None
@@ -166,10 +171,20 @@ def _memsw(
     if memsw is not None:
         return memsw
     if isinstance(will_be, Max):
+        if memory.swap_bytes is None:
+            why = f"swap={_spelled(swap)} was asked, and cgroup v1 limits both together"
+            raise unfit("memory", "max", scene, why, hint="memory=max swap=max")
         why = "cgroup v1 limits memory and swap together, and memory has no limit"
         raise unfit("swap", swap, scene, why, hint="memory=1G")
     why = f"with as much swap, {swap}, it is more than cgroup v1 counts"
     raise unfit("memory", will_be, scene, why, hint="swap=max")
+
+
+def _remembered(memory: Memory, scene: Scene) -> int | Max | None:
+    """The swap that was asked before, when memory changes; None where it cannot be held at all."""
+    if memory.max_bytes is None or lacks(scene, MEMSW):
+        return None
+    return scene.remembered.memory.swap_bytes
 
 
 def _row_of_memsw(memsw: int | Max, scene: Scene) -> list[Row]:

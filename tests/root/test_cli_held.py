@@ -63,3 +63,38 @@ def test_a_filter_that_somebody_changed_is_marked(group: str) -> None:
 
     assert "! c 1:3 rwm, c 1:5 rwm" in shown
     assert f"! {folder}/devices.deny holds c 1:3 rwm, c 1:5 rwm, asked was c 1:5 rwm" in shown
+
+
+def test_asked_swap_stays_asked(group: str) -> None:
+    if Host.detect().need("memory").version == 2:
+        pytest.skip("swap is limited for itself there")
+    assert cgmgr("group", "create", group, "memory=100M", "swap=10M").returncode == 0
+    (folder,) = [f for f in directories(group) if (f / "memory.limit_in_bytes").exists()]
+    memsw = folder / "memory.memsw.limit_in_bytes"
+    if not memsw.exists():
+        pytest.skip("this kernel does not count swap by group")
+
+    refused = cgmgr("group", "set", group, "memory=max")
+    assert refused.returncode == 1
+    assert "hint: write memory=max swap=max" in refused.stderr
+    assert memsw.read_text().strip() == str(110 << 20)
+
+    for file in (memsw, folder / "memory.limit_in_bytes"):
+        file.write_text("-1")
+    shown = cgmgr("group", "get", group)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "10M    ! max" in shown.stdout
+
+    assert cgmgr("group", "set", group, "memory=200M").returncode == 0
+    assert memsw.read_text().strip() == str(210 << 20)
+    assert "!" not in cgmgr("group", "get", group).stdout
+
+
+def test_freezing_and_thawing_is_asking(group: str) -> None:
+    assert cgmgr("group", "create", group, "frozen=true").returncode == 0
+
+    for verb, held in (("thaw", "no"), ("freeze", "yes"), ("freeze", "yes")):
+        assert cgmgr("group", verb, group).returncode == 0
+        shown = cgmgr("group", "get", group, "frozen").stdout
+        assert f"frozen   {held:<5}  {held}" in shown
+        assert "!" not in shown
