@@ -14,7 +14,7 @@ import time
 
 from cgmgr import spawn
 from cgmgr.account import Account, Run
-from cgmgr.errors import CgmgrError, DeadlineExceeded
+from cgmgr.errors import CgmgrError, DeadlineExceeded, RequestError
 from cgmgr.spawn import SpawnRequest
 from cgmgr.spawn.aprocess import AsyncProcess
 from cgmgr.spawn.plumbing import PIPE
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: what `run` takes besides a group, a command and a timeout
 OPTIONS: Final = frozenset({*SpawnRequest.__fields__, "input", "capture", "output_limit_bytes"})
+
+START_S: Final = 5.0
 
 
 class _Accounted(Child):
@@ -104,21 +106,33 @@ async def apopen(group: Accountable, argv: Sequence[str], **options: Any) -> Asy
         return await spawn.astart_as(opening.taker(AsyncGroupProcess), request)
 
 
+def start_s(timeout: float | None) -> float | None:
+    """How long a start may take where a command may take `timeout`.  Raises `RequestError`."""
+    if timeout is None:
+        return None
+    if not timeout >= 0:
+        raise RequestError(
+            f"timeout cannot be {timeout:g}: it is below 0", operation="run", value=str(timeout)
+        )
+    return max(timeout, START_S)
+
+
 def run(
     group: Accountable, argv: Sequence[str], *, timeout: float | None = None, **options: Any
 ) -> Result:
     """Run a command in a group to its end.
 
-    After `timeout` seconds, start included, everything in the group is killed.  `input` is written
+    After `timeout` seconds, start included, everything in the group is killed; a start is given
+    `START_S` at least, so that a short time is told as a result, too.  `input` is written
     to its standard input; `capture` takes what it writes, `output_limit_bytes` of each stream; the
     other options are the fields of `SpawnRequest`.
 
     Raises as `cgmgr.spawn.start`: a program that was not executed, in time or at all, is an error
-    and not a result.
+    and not a result.  `RequestError` for a timeout below 0.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     pipes = _Pipes(options)
-    process = popen(group, argv, timeout=timeout, **pipes.options)
+    process = popen(group, argv, timeout=start_s(timeout), **pipes.options)
     try:
         pump = pipes.pump(process)
         in_time = pump.run(deadline)
@@ -142,7 +156,7 @@ async def arun(
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
     pipes = _Pipes(options)
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout(start_s(timeout)):
             process = await apopen(group, argv, **pipes.options)
     except TimeoutError as error:
         raise DeadlineExceeded(

@@ -150,14 +150,14 @@ def _group(
 def _run(group: Group, argv: list[str], foreground: Foreground, temp: bool) -> Result | None:
     """None where a signal, or the end of its time, came before the start."""
     from cgmgr.errors import DeadlineExceeded
-    from cgmgr.running import popen
+    from cgmgr.running import popen, start_s
 
     from .failing import say
 
     if foreground.pending is not None:
         return None
     try:
-        started = popen(group, argv, timeout=foreground.timeout_s, die_with_caller=temp)
+        started = popen(group, argv, timeout=start_s(foreground.timeout_s), die_with_caller=temp)
     except DeadlineExceeded as error:
         foreground.timed_out = True
         say(error)

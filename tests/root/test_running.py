@@ -80,6 +80,21 @@ def test_a_timeout_kills_all_that_is_there(group: Group, way: Way) -> None:
 
 
 @both_ways
+@pytest.mark.parametrize("timeout", [0, 0.001])
+def test_no_time_at_all_is_a_result(group: Group, way: Way, timeout: float) -> None:
+    result = way(group, ["sleep", "1000"], timeout=timeout)
+    assert result.timed_out
+    assert group.pids() == []
+
+
+@both_ways
+@pytest.mark.parametrize("timeout", [-1, float("nan")])
+def test_a_timeout_below_nothing_is_refused(group: Group, way: Way, timeout: float) -> None:
+    with pytest.raises(RequestError, match="below 0"):
+        way(group, ["true"], timeout=timeout)
+
+
+@both_ways
 def test_a_group_can_be_used_again_after_a_timeout(group: Group, way: Way) -> None:
     assert way(group, ["sleep", "1000"], timeout=0.1).timed_out
     assert str(way(group, ["true"])) == "exit 0"
@@ -174,6 +189,20 @@ def test_killed_from_elsewhere_is_no_oom(manager: Manager, name: str) -> None:
         assert run(group, HOG, stderr=DEVNULL).oom is not None
         result = group.run(["sh", "-c", "kill -9 $$"])
         assert str(result) == "killed by signal 9 (not by a memory limit)"
+
+
+def test_killed_from_elsewhere_after_its_child_ran_out_of_memory(
+    manager: Manager, name: str
+) -> None:
+    """A SIGKILL may be anybody's; which process the kernel killed, its log says."""
+    with manager.create(name, memory="24M", swap=0) as group:
+        script = f'{" ".join(PYTHON)} "{HOG[-1]}"; kill -9 $$'
+        result = group.run(["sh", "-c", script], stderr=DEVNULL)
+        assert (result.signal, result.oom_killed_it) == (9, False)
+        assert str(result) == (
+            "killed by signal 9, and 1 process was killed: memory limit 24MiB (peak 24.0MiB) in "
+            f"{name}"
+        )
 
 
 def test_the_peak_is_the_payloads(group: Group) -> None:
