@@ -15,7 +15,15 @@ from .spawner import CLONE, DIRECTORY, EXEC, JOIN, PIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .request import Placement, SpawnRequest
+    from collections.abc import Iterator
+    from typing import Final
+
+    from cgmgr.errors import KernelError
+
+    from .request import Placement, SpawnRequest, Word
+
+#: bytes of one word, with its end, from which on the kernel takes none: MAX_ARG_STRLEN, 32 pages
+LONGEST_WORD: Final = 32 * os.sysconf("SC_PAGE_SIZE")
 
 
 def program_of(request: SpawnRequest) -> str:
@@ -38,7 +46,7 @@ def failure(
     if stage == PIDS and number == errno.EAGAIN:
         return _too_many(os.fsdecode(detail))
     if stage == EXEC:
-        return kernel_error(EXEC, name, number, hint=_exec_hint(number, name))
+        return _not_executed(request, number)
     if stage == DIRECTORY and request.cwd is not None:
         return kernel_error(stage, os.fsdecode(request.cwd), number)
     subject = os.fsdecode(detail) or name
@@ -94,6 +102,24 @@ _HINTS = {
     ("join session keyring", errno.EDQUOT): "sysctl kernel.keys.maxkeys=2000",
 }
 _HARD_LIMIT = ("set rlimit", errno.EPERM)
+
+
+def _not_executed(request: SpawnRequest, number: int) -> KernelError:
+    name = program_of(request)
+    longest = max((len(os.fsencode(word)) for word in _words(request)), default=0)
+    if number == errno.E2BIG and longest >= LONGEST_WORD:
+        # no limit of the user's, so there is nothing to raise
+        error = kernel_error(EXEC, name, number)
+        error.message += f": one word has {longest} bytes, {LONGEST_WORD - 1} are the most"
+        return error
+    return kernel_error(EXEC, name, number, hint=_exec_hint(number, name))
+
+
+def _words(request: SpawnRequest) -> Iterator[Word]:
+    """What the kernel copies for a program, word by word."""
+    yield from request.argv
+    for name, value in (request.env if request.env is not None else os.environ).items():
+        yield f"{name}={value}"
 
 
 def _exec_hint(number: int, name: str) -> str | None:
