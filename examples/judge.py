@@ -26,11 +26,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="run a program under limits")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--memory", default="64M")
-    parser.add_argument("command", nargs=argparse.REMAINDER)
+    parser.add_argument("command", metavar="COMMAND")
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER)
     options = parser.parse_args()
 
+    command = [options.command, *options.arguments]
     result = cgmgr.run(
-        options.command, timeout=options.seconds, memory=options.memory, swap=0, cpus=1, pids=64
+        command, timeout=options.seconds, memory=options.memory, swap=0, cpus=1, pids=64
     )
     print(
         verdict(result),

@@ -38,6 +38,13 @@ def test_the_judge_tells_the_ends_apart(command: list[str], verdict: str) -> Non
     assert done.returncode == (0 if verdict == "accepted" else 1)
 
 
+def test_the_judge_without_a_command_says_how_it_is_used() -> None:
+    done = run("judge.py")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: judge.py "), done.stderr
+
+
 def test_the_snapshot_is_consistent() -> None:
     done = run("snapshot.py")
 
