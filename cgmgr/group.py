@@ -339,7 +339,8 @@ class Group:
     ) -> tuple[Machine, Plan]:
         request = self._request(asked, best_effort, properties)
         machine = self.machine()
-        observed = self.driver.observe(request)
+        with self.rundir.knowing(self.name):
+            observed = self.driver.observe(request)
         machine.refused += observed.skipped
         return machine, self.driver.update(request, observed)
 

@@ -113,8 +113,9 @@ class Manager:
             if (note := self.rundir.noted(name)) is not None:
                 unfinished.settle(self.group_of(note))
                 parents.prune_locked(self.driver, self.rundir, name)
-            observed = self.driver.observe(request)
-            plan = self.driver.create(request, observed)
+            with self.rundir.knowing(name):
+                observed = self.driver.observe(request)
+                plan = self.driver.create(request, observed)
             record = record.replace(paths=self._paths(observed.place or name))
             try:
                 self.rundir.note(record)
@@ -176,8 +177,9 @@ class Manager:
             threaded=threaded, best_effort=best_effort, properties=tuple(properties)
         )
         rights.demand(self.driver.host)
-        observed = self.driver.observe(request)
-        plan = self.driver.create(request, observed)
+        with self.rundir.knowing(request.group):
+            observed = self.driver.observe(request)
+            plan = self.driver.create(request, observed)
         return foretold(plan, observed, Machine(self.driver.host))
 
     def open(self, name: str) -> Group:

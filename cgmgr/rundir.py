@@ -5,10 +5,12 @@ Law: no group is opened or judged here.  How records and locks are kept is `cgmg
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
 from cgmgr import owner
+from cgmgr.errors import CgmgrError, ControllerUnavailable, NameTaken
 from cgmgr.host import read_text
 from cgmgr.owner import Owner
 from cgmgr.plan import Was
@@ -17,7 +19,7 @@ from cgmgr.statedir import Damaged, Folder, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
     from typing import Any, Final, Self
 
 
@@ -127,6 +129,23 @@ class Rundir(Folder):
     def records(self) -> list[GroupRecord]:
         """Every group that is remembered and whose record can be read."""
         return [record for _, record in self.entries() if isinstance(record, GroupRecord)]
+
+    @contextlib.contextmanager
+    def knowing(self, name: str) -> Generator[None]:
+        """A complaint that the group is there already, or in some hierarchies only, has the way to
+        remove it where it is one of ours; a stranger's is to be looked at."""
+        try:
+            yield
+        except (NameTaken, ControllerUnavailable) as error:
+            if error.path == name and self._ours(name):
+                error.hint = f"cgmgr group rm {name}"
+            raise
+
+    def _ours(self, name: str) -> bool:
+        try:
+            return self.load(name) is not None
+        except CgmgrError:  # a damaged one, of which gc says more
+            return False
 
     def damaged(self) -> list[Damaged]:
         """The records that cannot be read; `sweep` removes them, the groups stay."""

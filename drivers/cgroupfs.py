@@ -28,7 +28,7 @@ from cgmgr.plan import Enable, EnsureParent, MakeGroup, Plan, Step, Target, Writ
 from cgmgr.resources import Resources
 
 from .best_effort import holdable
-from .look import THREADED, Look, of_raw, switched
+from .look import THREADED, Look, of_raw, switched, where_it_is_hint
 from .raw import check
 from .steps import Attach, Evacuate, RefuseUsed, RemoveGroup, RemoveUnused, SetFrozen
 
@@ -76,7 +76,7 @@ class Cgroupfs:
                 operation="create group",
                 path=observed.group,
                 errno=errno.EEXIST,
-                hint=f"cgmgr group rm {observed.group}",
+                hint=where_it_is_hint(self.host, observed.group, observed.here),
             )
         steps: list[Step] = []
         for hierarchy in self.host.managed:

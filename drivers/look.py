@@ -114,7 +114,7 @@ class Look:
                 missing_at=hierarchy.mountpoint,
                 operation="set",
                 path=group,
-                hint=f"cgmgr group rm {group}",
+                hint=where_it_is_hint(self.host, group, here),
             )
         tree = self.host.tree(hierarchy)
         wanted = controller.observe(hierarchy.version, self.host.facts)
@@ -186,6 +186,14 @@ class Look:
                 break
             empty.insert(0, name)
         return tuple(empty)
+
+
+def where_it_is_hint(host: Host, group: str, here: Iterable[str]) -> str:
+    """A group that may be anybody's is to be looked at; whose it is, records say."""
+    from shlex import join
+
+    places = [(h, kernfs.join(h.base, group)) for h in host.managed if h.key in here]
+    return join(["ls", "-d", *(host.tree(h).absolute(path) for h, path in places)])
 
 
 def switched(host: Host, request: Request, asked: Iterable[str]) -> list[str]:

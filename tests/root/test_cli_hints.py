@@ -94,3 +94,21 @@ def test_the_option_that_was_meant_is_taken(options: list[str]) -> None:
     assert write == "write"
     taken = cgmgr("run", *meant, "host", "true")
     assert taken.returncode == 0, taken.stderr
+
+
+def test_a_strangers_group_is_looked_at_not_removed(run_token: str) -> None:
+    from cgmgr.host import Host
+    from cgmgr.kernfs import join
+
+    host = Host.detect()
+    pids = host.need("pids")
+    there = next((h for h in host.managed if h is not pids), pids)
+    directory = Path(there.mountpoint + join(there.base, f"/{run_token}-stranger"))
+    directory.mkdir()
+    try:
+        for words in (["create"], ["create", "--dry-run"], ["set"])[: 2 if there is pids else 3]:
+            hint = hint_of(cgmgr("group", *words, f"/{run_token}-stranger", "pids=5"))
+            assert hint == f"ls -d {directory}"
+            pasted(hint)
+    finally:
+        directory.rmdir()
