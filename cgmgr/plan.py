@@ -16,6 +16,7 @@ import errno
 
 from cgmgr import kernfs
 from cgmgr.controllers import TABLE
+from cgmgr.controllers.common import named
 from cgmgr.controllers.compare import agree, rounded
 from cgmgr.errors import CgmgrError, ControllerUnavailable, GroupGone, HostError
 from cgmgr.record import Record
@@ -266,7 +267,8 @@ class Write(Step):
         except CgmgrError as error:
             alternative = row.alternative
             if alternative is None or error.errno != alternative.errno:
-                raise explain(error, row, group) from error
+                above = kernfs.parent_of(self.target.group)
+                raise named(explain(error, row, group), above) from error
             for other in alternative.rows:
                 self._hold(machine, group, other)
             return

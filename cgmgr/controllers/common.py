@@ -17,6 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cgmgr.errors import CgmgrError
 
+#: in the hint of a controller's `explain`: the name of the group above, which a plan knows
+ABOVE = "{above}"
+
 
 def limit(value: int | Max, version: int) -> str:
     """A limit as the kernel takes it: no limit is "max" on v2 and -1 on v1."""
@@ -82,6 +85,16 @@ def because(error: CgmgrError, why: str, hint: str | None = None) -> CgmgrError:
     """The kernel's refusal, with what it means here."""
     error.message = f"{error.message} ({why})"
     error.hint = hint or error.hint
+    return error
+
+
+def named(error: CgmgrError, above: str) -> CgmgrError:
+    """A hint about the group above, with its name; of the root, which is no group of ours, there is
+    nothing to say."""
+    if error.hint is not None and ABOVE in error.hint:
+        from shlex import quote
+
+        error.hint = error.hint.replace(ABOVE, quote(above)) if above != "/" else None
     return error
 
 

@@ -15,7 +15,7 @@ from cgmgr.stats import CpuStats, some
 from cgmgr.units import MAX, Max
 
 from .base import NO_FACTS, Facts, Row, Scene
-from .common import because, limit, unfit, unheld, where_there
+from .common import ABOVE, because, limit, unfit, unheld, where_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def explain(error: CgmgrError, row: Row, read: Read) -> CgmgrError:
             error,
             "the groups above have not that much realtime left, "
             f"this one has {(read(RT_RUNTIME) or '').strip()} of {(read(RT_PERIOD) or '').strip()}",
-            hint=f"echo {row.value} > {_parents(error.path)}/{RT_RUNTIME}",
+            hint=_realtime_hint(row, read),
         )
     return error
 
@@ -298,6 +298,11 @@ def _usec(nanoseconds: int | None) -> int | None:
     return None if nanoseconds is None else nanoseconds // 1000
 
 
-def _parents(path: str | None) -> str:
-    """The directory above the group that a file is in."""
-    return (path or "").rpartition("/")[0].rpartition("/")[0]
+def _realtime_hint(row: Row, read: Read) -> str:
+    """Give the group above as much; one that was made for this group only is gone again by then."""
+    held = {file: (read(file) or "").strip() for file in RT_WORDS}
+    asked = held | {row.file: row.value}
+    period = asked[RT_PERIOD]
+    words = f"cpu_rt_runtime={asked[RT_RUNTIME]}us"
+    words += f" cpu_rt_period={period}us" if period not in ("", "1000000") else ""
+    return f"cgmgr group set {ABOVE} {words} || cgmgr group create {ABOVE} {words}"

@@ -333,7 +333,8 @@ def test_explain(file: str, number: int, words: str) -> None:
     assert explained is error
     assert words in str(explained)
     assert (str(explained) == "refused") == (words == "refused")
-    hint = "echo 5 > /sys/fs/cgroup/cpu/a/cpu.rt_runtime_us" if "rt_" in file else None
+    asked = "{above} cpu_rt_runtime=5us"
+    hint = f"cgmgr group set {asked} || cgmgr group create {asked}" if "rt_" in file else None
     assert explained.hint == hint
 
 

@@ -112,3 +112,23 @@ def test_a_strangers_group_is_looked_at_not_removed(run_token: str) -> None:
             pasted(hint)
     finally:
         directory.rmdir()
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["made-for-it", "there"])
+def test_the_group_above_gets_the_realtime_that_it_lacks(run_token: str, there: bool) -> None:
+    from cgmgr.host import Host
+
+    cpu = Host.detect().holder("cpu")
+    if cpu is None or not Path(cpu.mountpoint, "cpu.rt_runtime_us").exists():
+        pytest.skip("there is no realtime of groups here")
+    top = f"/{run_token}-realtime"
+    words = ("group", "create", f"{top}/in", "cpu_rt_runtime=5000", "cpu_rt_period=500ms")
+    try:
+        if there:
+            assert cgmgr("group", "create", top).returncode == 0
+        for _ in words[3:]:
+            pasted(hint_of(cgmgr(*words)))
+        ended = cgmgr(*words)
+        assert ended.returncode == 0, ended.stderr
+    finally:
+        cgmgr("group", "rm", "-f", top)

@@ -177,7 +177,9 @@ def test_realtime_that_the_parent_has_not(group: RealGroup) -> None:
     child = group.child("child")
     error = refused(lambda: child.hold(Resources(cpu=Cpu(rt_runtime_us=5000))))
     assert error is not None
-    assert error.hint == f"echo 5000 > {group.directory}/cpu.rt_runtime_us"
+    name = str(group.directory).removeprefix(group.hierarchy.mountpoint + group.hierarchy.base)
+    words = f"/{name.lstrip('/')} cpu_rt_runtime=5000us"
+    assert error.hint == f"cgmgr group set {words} || cgmgr group create {words}"
 
 
 @of("cpu")
