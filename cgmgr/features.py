@@ -146,8 +146,14 @@ def _peak_reset(host: Host) -> bool | None:
     return None if mode is None else bool(mode & 0o200)
 
 
+def _is_on(group: kernfs.Directory, controller: str) -> bool:
+    on = (group.try_read("cgroup.controllers") or "").split()
+    return controller == "cgroup" or controller in on
+
+
 def _mode(host: Host, hierarchy: Hierarchy, file: str) -> int | None:
-    """The file's mode in the root or in the first group there is, 0 where that has no such file."""
+    """The file's mode in the root or in the first group that has the controller, 0 where that has
+    no such file: on cgroup2 a controller that is not switched on has none."""
     tree = host.tree(hierarchy)
     with tree.open("/") as root:
         if root.has(file):
@@ -156,7 +162,10 @@ def _mode(host: Host, hierarchy: Hierarchy, file: str) -> int | None:
     for name in children:
         try:
             with tree.open(kernfs.join("/", name)) as group:
-                return group.mode_of(file) if group.has(file) else 0
+                if group.has(file):
+                    return group.mode_of(file)
+                if hierarchy.version == 1 or _is_on(group, file.partition(".")[0]):
+                    return 0
         except CgmgrError:
             continue
     return None

@@ -294,6 +294,10 @@ class Manager:
         """The full name of a group that may be there, whatever somebody called it, and its record:
         a group that another driver made is found by the name that it had there."""
         full = self.driver.full_name(said)
+        if said.startswith("/"):
+            exact = self.rundir.load(said) or self.rundir.noted(said)
+            if exact is not None:
+                return said, exact
         for name in (self._name, *(name for name in NAMERS if name != self._name)):
             try:
                 group = self.driver_of(name).full_name(said)
@@ -323,6 +327,13 @@ def _below(policy: Policy | None, resources: Resources | None) -> Resources | No
     return policy.resources.merge(resources if resources is not None else Resources())
 
 
+def _driver(said: str, policy: Policy | None) -> str:
+    """The driver that was named, else the environment's, else the policy's."""
+    if said != "auto" or policy is None or os.environ.get("CGMGR_DRIVER"):
+        return said
+    return policy.driver or said
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -341,8 +352,7 @@ def run(
     `Group.run` do.
     """
     running, words = _parted(options)
-    if policy is not None and driver == "auto":
-        driver = policy.driver or driver
+    driver = _driver(driver, policy)
     with Manager(driver=driver).group(name, policy=policy, **words) as group:
         return group.run(argv, timeout=timeout, **running)
 
@@ -358,8 +368,7 @@ async def arun(
 ) -> Result:
     """As `run`, for asyncio; cancelling it kills what runs."""
     running, words = _parted(options)
-    if policy is not None and driver == "auto":
-        driver = policy.driver or driver
+    driver = _driver(driver, policy)
     with Manager(driver=driver).group(name, policy=policy, **words) as group:
         return await group.arun(argv, timeout=timeout, **running)
 

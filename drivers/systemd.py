@@ -236,13 +236,15 @@ class Systemd:
         if not limits and not observed.properties:
             return
         was = sent.present(observed.inner, self.host)
+        was = was.replace(devices=request.remembered.devices)
         previous = sent.limits(was, self.host, unit, version, new=False)
         names = {name for name, _, _ in limits}
+        undone = [*sent.emptied(limits), *(row for row in previous if row[0] in names)]
         yield SetProperties(
             systemd=self.systemd,
             unit=unit,
             properties=(*observed.properties, *limits),
-            previous=(*observed.previous, *(row for row in previous if row[0] in names)),
+            previous=(*observed.previous, *undone),
             said=(*request.properties, *spelled(limits)),
             checks=tuple(self._checks(unit, limits)),
         )

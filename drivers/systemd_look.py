@@ -112,8 +112,8 @@ class SystemdLook:
         """Whether processes are in a leaf of it: in a scope that we made."""
         if unit.kind != units.SCOPE_KIND:
             return False
-        leaves = (kernfs.join(unit.path, leaf) for leaf in (PAYLOAD, KEEPER))
-        return new or any(self._files.paths(leaf) for leaf in leaves)
+        # the first leaf that is made, and the last to go; others have a "payload", too (nspawn)
+        return new or bool(self._files.paths(kernfs.join(unit.path, KEEPER)))
 
     def _half_made(self, unit: units.Unit) -> bool:
         """Whether a scope without leaves is what is left of one that we were making: systemd has

@@ -35,7 +35,7 @@ from .units import SCOPE_KIND, SLICE_KIND, shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Final
+    from typing import Any, Final
 
     from cgmgr.driver import Observed, Request
     from cgmgr.errors import HostError
@@ -118,7 +118,8 @@ def limits(
     said = told(resources, host)
     most = said.pids.max
     if unit.kind == SCOPE_KIND and isinstance(most, int):
-        said = said.replace(pids=Pids(max=most + KEEPERS))
+        _, largest, _ = Pids.RANGES["max"]
+        said = said.replace(pids=Pids(max=most + KEEPERS if most < largest else MAX))
     elif new and most is None and "pids" in managed(host):
         said = said.replace(pids=Pids(max=MAX))
     return properties(said, version=version_of(host), systemd=systemd)
@@ -153,6 +154,16 @@ def beside_neighbours(host: Host, systemd: int) -> tuple[str, ...]:
     if version_of(host) == 1:
         return ("cpu.idle", "blkio.bfq.weight_device", "blkio.weight_device")
     return () if systemd >= IDLE_SINCE else ("cpu.idle",)
+
+
+def emptied(sent: list[Property]) -> list[Property]:
+    """Properties that are lists, or sets of CPUs, empty: what is said is added to a list, and goes
+    only with all of it."""
+    empty: dict[str, Any] = {"ay": b"", "a(st)": [], "a(ss)": []}
+    rows: list[Property] = [(name, kind, empty[kind]) for name, kind, _ in sent if kind in empty]
+    if any(name == "DevicePolicy" for name, _, _ in sent):
+        rows.append(("DevicePolicy", "s", "auto"))
+    return rows
 
 
 def held(sent: list[Property]) -> Resources:

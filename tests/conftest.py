@@ -132,14 +132,14 @@ def _compare_the_table(session: pytest.Session) -> None:
     shown = session.config.stash[_shown]
     everywhere = {one.layout for one in shown} >= set(support.LAYOUTS)
     part = session.config.getoption("--guest-args") or session.config.getoption("--guest-tests")
-    if session.exitstatus != pytest.ExitCode.OK or not everywhere or part:
+    if not everywhere or part:
         return
     readme = ROOT / "README.md"
     text = readme.read_text()
     true = support.filled_in(text, support.table(shown))
     if session.config.getoption("--fill-in"):
         readme.write_text(true)
-    elif true != text:
+    elif true != text and session.exitstatus == pytest.ExitCode.OK:
         words = "README's table is not what the guests showed; make support writes this:"
         _report_error(session, "the_table_is_true", f"{words}\n{support.table(shown)}")
 

@@ -74,7 +74,8 @@ def command(words: list[str]) -> int:
 
 def _place(given: Given, policy: Policy) -> None:
     """What a policy says of a group counts where no option does."""
-    for name, value in (("cgroup-parent", policy.parent), ("driver", policy.driver)):
+    driver = None if os.environ.get("CGMGR_DRIVER") else policy.driver
+    for name, value in (("cgroup-parent", policy.parent), ("driver", driver)):
         if value is not None and given.one(name) is None:
             given.put(GRAMMAR.long[name], value)
 

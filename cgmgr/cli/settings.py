@@ -6,6 +6,7 @@ Law: text to values; the grammar of each word is the library's (`cgmgr.resources
 from __future__ import annotations
 
 import contextlib
+import os
 
 from cgmgr.errors import CgmgrError, RequestError
 
@@ -74,8 +75,8 @@ def policy(which: str | None) -> Policy | None:
 
 
 def driver(said: str, policy: Policy | None) -> str:
-    """The driver that was named, else the policy's."""
-    if said == "auto" and policy is not None:
+    """The driver that was named, else the environment's, else the policy's."""
+    if said == "auto" and policy is not None and not os.environ.get("CGMGR_DRIVER"):
         return policy.driver or said
     return said
 

@@ -6,6 +6,7 @@ included; what is unlimited is shown without a limit.
 
 from __future__ import annotations
 
+from cgmgr.errors import RequestError
 from cgmgr.units import Max, format_bytes, format_usec
 
 TYPE_CHECKING = False
@@ -24,7 +25,10 @@ def asked(resources: Resources) -> dict[str, str]:
     quota, period = resources.cpu.quota_us, resources.cpu.period_us
     if isinstance(quota, int) and period:
         cpus = f"{quota / period:g}"
-        same = resources_of(cpus=cpus).cpu
+        try:
+            same = resources_of(cpus=cpus).cpu
+        except RequestError:  # fewer than can be said in this word
+            return words
         if (same.quota_us, same.period_us) == (quota, period):
             words = {w: text for w, text in words.items() if w not in ("cpu_quota", "cpu_period")}
             words["cpus"] = cpus

@@ -173,7 +173,7 @@ def _memsw(
     if isinstance(will_be, Max):
         if memory.swap_bytes is None:
             why = f"swap={_spelled(swap)} was asked, and cgroup v1 limits both together"
-            raise unfit("memory", "max", scene, why, hint="memory=max swap=max")
+            raise unfit("memory", "max", scene, why, hint="swap=max")
         why = "cgroup v1 limits memory and swap together, and memory has no limit"
         raise unfit("swap", swap, scene, why, hint="memory=1G")
     why = f"with as much swap, {swap}, it is more than cgroup v1 counts"

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from cgmgr.driver import BOOTED
-from cgmgr.errors import ControllerUnavailable, GroupGone, NameTaken, NoSuchGroup
+from cgmgr.errors import CgmgrError, ControllerUnavailable, GroupGone, NameTaken, NoSuchGroup
 from cgmgr.group import Group
 from cgmgr.host import UNIFIED, Host
 from cgmgr.manager import Manager
 from cgmgr.rundir import Rundir
+
+from .test_groups import DISK
 
 pytestmark = pytest.mark.skipif(
     not Path("/", BOOTED).is_dir(), reason="needs systemd as PID 1 (sd_booted(3))"
@@ -168,3 +170,17 @@ def test_systemd_knows_the_limits(group: Group, host: Host) -> None:
     pids = host.holder("pids")
     if pids is not None and (pids.version == 1 or host.mode == UNIFIED):
         assert shown["TasksMax"] == "21", "the keeper is one of them"
+
+
+def test_a_change_that_fails_leaves_systemd_as_it_was(group: Group, host: Host) -> None:
+    names = "AllowedCPUs,IOReadBandwidthMax,BlockIOReadBandwidth,DevicePolicy,DeviceAllow,TasksMax"
+    before = systemctl("show", "-p", names, unit_of(group))
+    words: dict[str, Any] = {"cpuset": "0", "mems": "0", "pids": 30, "io_rbps": f"{DISK}=1M"}
+    if host.mode == UNIFIED:
+        words["devices"] = "c 1:3 rwm"
+
+    with pytest.raises(CgmgrError):
+        group.update(**words, unified={"cgroup.max.depth": "no number"})
+
+    assert systemctl("show", "-p", names, unit_of(group)) == before
+    assert group.diff() == []

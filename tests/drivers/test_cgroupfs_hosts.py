@@ -384,7 +384,7 @@ def test_a_raw_file_that_is_not_there_is_told(
 @pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
 def test_a_raw_file_switches_its_controller_on(name: str, there: bool, tmp_path: Path) -> None:
     host, manager = on(name, tmp_path)
-    raw = {"unified": {"hugetlb.2MB.max": "0"}}
+    raw: dict[str, Any] = {"unified": {"hugetlb.2MB.max": "0"}}
     if there:
         manager.create("x").update(**raw)
     else:
@@ -401,7 +401,7 @@ def test_a_threaded_group_takes_no_raw_file_of_another_controller(tmp_path: Path
 
     with pytest.raises(HostError, match="is threaded, and cannot have memory"):
         manager.create("domain/workers", threaded=True, unified={"memory.high": "1G"})
-    raw = {"unified": {"cpu.weight": "50"}}
+    raw: dict[str, Any] = {"unified": {"cpu.weight": "50"}}
     assert manager.create("domain/workers", threaded=True, **raw).name == "/cgmgr/domain/workers"
 
 

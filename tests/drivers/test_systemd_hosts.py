@@ -453,3 +453,65 @@ def test_what_decides_among_neighbours_is_in_the_scope_too(
     assert sorted(host.writes[-2:]) == [
         ("cpu,cpuacct", path, "cpu.idle", "0") for path in ("/cgmgr.slice/cgmgr-x.scope", LEAF)
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "undone"),
+    [
+        ({"io_rbps": "254:0=1M"}, ["IOReadBandwidthMax=[]"]),
+        ({"devices": "c 1:3 rwm"}, ["DeviceAllow=[]", "DevicePolicy=auto"]),
+    ],
+    ids=["io", "devices"],
+)
+def test_what_was_not_set_before_is_taken_back_too(
+    words: dict[str, Any], undone: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, systemd = on("debian12-unified", tmp_path, monkeypatch)
+    group = managed(host, systemd, tmp_path).create("x", memory="64M")
+    host.fail(LEAF, "cgroup.max.depth", errno.EINVAL)
+
+    with pytest.raises(CgmgrError):
+        group.update(**words, unified={"cgroup.max.depth": "7"})
+
+    _, unit, told = systemd.told[-1]
+    assert unit == "cgmgr-x.scope"
+    assert set(undone) <= set(told)
+
+
+def test_the_most_tasks_of_all_are_no_more_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more, the keeper, would be more than there can be."""
+    host, systemd = on("debian12-unified", tmp_path, monkeypatch)
+    group = managed(host, systemd, tmp_path).create("x", pids=4_194_304)
+    assert (
+        f"TasksMax={2**64 - 1}" in systemd.told[0][2] or "TasksMax=infinity" in systemd.told[0][2]
+    )
+    assert group.diff() == []
+
+
+def test_a_scope_of_somebody_elses_with_a_payload_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd-nspawn has a leaf of that name as well."""
+    host, systemd = on("debian12-unified", tmp_path, monkeypatch)
+    manager = managed(host, systemd, tmp_path)
+    tree = host.tree(host.need("memory"))
+    for path in ("/machine.slice", "/machine.slice/machine-p.scope"):
+        tree.mkdir(path)
+    tree.mkdir("/machine.slice/machine-p.scope/payload")
+    systemd.units["machine-p.scope"] = "/machine.slice/machine-p.scope"
+    with pytest.raises(RequestError, match="cgmgr did not make"):
+        manager.open("/machine.slice/machine-p.scope").delete()
+
+
+def test_a_full_name_is_the_group_that_is_recorded_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, systemd = on("debian12-unified", tmp_path, monkeypatch)
+    manager = managed(host, systemd, tmp_path)
+    plain = Manager(host, driver="cgroupfs", rundir=manager.rundir).create("same", memory="64M")
+    manager.create("same", memory="32M")
+
+    assert manager.open("/cgmgr/same").name == plain.name == "/cgmgr/same"
+    assert manager.open("same").name == "/cgmgr.slice/cgmgr-same.scope"

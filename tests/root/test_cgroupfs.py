@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -347,9 +347,13 @@ def test_the_group_above_that_keeps_the_killed_frozen_is_named(
     with manager.create(name) as above, manager.create(f"{name}/in") as group:
         group.add(sleeper.pid)
         above.freeze()
-        act = {"kill": group.kill, "delete": group.delete, "wait": group.wait_empty}[way]
+        acts: dict[str, Callable[..., None]] = {
+            "kill": group.kill,
+            "delete": group.delete,
+            "wait": group.wait_empty,
+        }
         with pytest.raises(DeadlineExceeded, match="1 process is still in") as caught:
-            act(timeout=0.05)
+            acts[way](timeout=0.05)
         assert f": {where(host, 'freezer', name)} is frozen above it" in str(caught.value)
         assert caught.value.hint == f"cgmgr group thaw {name}"
         above.thaw()
