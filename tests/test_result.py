@@ -30,7 +30,8 @@ MIB = 1 << 20
 def ended(**fields: Any) -> Result:
     """Where the kernel killed for want of memory, it killed the command, unless something else is
     said."""
-    return Result(argv=("make", "all"), group="/cgmgr/x", **{"oom_killed_it": True} | fields)
+    fields.setdefault("oom_killed_it", True)
+    return Result(argv=("make", "all"), group="/cgmgr/x", **fields)
 
 
 def killed(whose: str, **fields: Any) -> Oom:

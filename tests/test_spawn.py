@@ -102,10 +102,11 @@ def test_arguments_can_be_too_many() -> None:
 @pytest.mark.parametrize("where", ["argv", "env"])
 def test_one_word_can_be_too_long(where: str) -> None:
     most = 32 * os.sysconf("SC_PAGE_SIZE") - 1
-    of_argv = {"argv": ["true", "x" * (most + 1)]}
-    request = of_argv if where == "argv" else {"argv": ["true"], "env": {"x": "x" * (most - 1)}}
+    request = SpawnRequest(argv=["true"], env={"x": "x" * (most - 1)})
+    if where == "argv":
+        request = SpawnRequest(argv=["true", "x" * (most + 1)])
     with pytest.raises(KernelError, match=rf"one word has {most + 1} bytes") as caught:
-        start(SpawnRequest(**request))
+        start(request)
     assert caught.value.errno == errno.E2BIG
     assert caught.value.hint is None, "no limit of a user's can be raised"
 

@@ -454,7 +454,7 @@ def test_a_manager_shows_its_groups(host: Host) -> None:
         ] * 2
     opened = [name for name in manager.opened if name in manager.list()]
     assert opened == ["/cgmgr/a", "/cgmgr/x/b"], "each is opened once"
-    assert value(families, "container_scrape_error") == 0
+    assert value(scraped.collect(), "container_scrape_error") == 0
 
 
 def test_a_group_that_goes_is_closed_and_no_error(host: Host) -> None:
