@@ -327,8 +327,8 @@ def test_a_user_may_not_and_is_told_what_would_help(group: Directory) -> None:
         os.setresuid(65534, 65534, 65534)
         with pytest.raises(NotDelegated, match=r"not permitted|denied") as caught:
             device_filter.replace(group, ())
-        assert caught.value.hint is not None
-        assert "CAP_SYS_ADMIN" in caught.value.hint
+        assert "CAP_SYS_ADMIN" in str(caught.value)
+        assert caught.value.hint is None, "there is nothing to paste"
         raise OSError(errno.EOWNERDEAD, "as it should be")
 
     assert inside(group, act) == [errno.EOWNERDEAD]
