@@ -301,3 +301,18 @@ def test_tools_come_with_what_they_need() -> None:
 
     assert {"pluggy", "iniconfig", "jeepney", "psutil", "typer", "cgmgr"} <= set(found)
     assert not {"mypy", "pydbus", "pyright"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("layout", "tests", "runs"),
+    [
+        ("hybrid", (), "tests/conformance\n"),
+        ("mixed", (), "tests/conformance/test_systemd.py\n"),
+        ("mixed", ("tests/conformance/test_bus.py",), "tests/conformance/test_bus.py\n"),
+    ],
+    ids=["the suite", "a shorter list", "as asked"],
+)
+def test_what_a_guest_runs(layout: str, tests: tuple[str, ...], runs: str) -> None:
+    text = lane.script(layout, lane.Asked(tests=tests, arguments=()))
+    assert text.endswith(runs)
+    assert all(Path(ROOT, word).exists() for word in text.split() if word.startswith("tests/conf"))
