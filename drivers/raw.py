@@ -6,6 +6,8 @@ is v1's, the file is not there, and the complaint names the word for the same se
 
 from __future__ import annotations
 
+import contextlib
+
 from cgmgr.controllers import TABLE as CONTROLLERS
 from cgmgr.controllers.base import Scene
 from cgmgr.errors import ControllerUnavailable, HostError, RequestError
@@ -52,12 +54,12 @@ def _not_there(raw: Raw, holder: Hierarchy, host: Host) -> ControllerUnavailable
     where = "v1" if holder.version == 1 else "cgroup2"
     words = _words(raw)
     advice, hint = f"; use {', '.join(words)}" if words else "", _spelled(words)
-    try:
-        _try(words, holder, host)
-    except HostError as error:  # such as: v1 cannot throttle
-        advice, hint = f": {str(error).partition(': ')[2] or error}", error.hint
-    except RequestError:
-        pass  # the word is right, and will say what is wrong with the value
+    # a word that is right will say itself what is wrong with the value
+    with contextlib.suppress(RequestError):
+        try:
+            _try(words, holder, host)
+        except HostError as error:  # such as: v1 cannot throttle
+            advice, hint = f": {str(error).partition(': ')[2] or error}", error.hint
     return ControllerUnavailable(
         f"{controller} is on {where} at {holder.mountpoint}, which has no {raw.file}{advice}",
         controller=controller,

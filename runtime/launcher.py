@@ -74,6 +74,7 @@ class Launch(Record):
     gate: str = ""
     failure: str = ""
     kept_fds: int = 0
+    new_keyring: bool = True
     entered: int = -1
     in_its_pids: bool = False
 
@@ -297,6 +298,7 @@ def _create(setup: Setup, launch: Launch, joined: Mapping[str, int]) -> Init:
                 # these are reset when the container is made, not before
                 placement=launch.placement.replace(floor_fds=()),
                 new_session=True,
+                new_keyring=launch.new_keyring,
                 clone_flags=setup.clone_flags,
             )
         )

@@ -264,6 +264,7 @@ def encode(
         "umask": standing.umask if request.umask is None else request.umask,
         "pgid": standing.pgid,
         "new_session": request.new_session,
+        "new_keyring": request.new_keyring,
         "rlimits": rlimits(request.rlimits),
         "uid": request.uid,
         "gid": request.gid,

@@ -133,6 +133,8 @@ class Newborn:
             linux.unshare(linux.CLONE_NEWCGROUP)
 
     def new_keyring(self) -> None:
+        if not self.request["new_keyring"]:
+            return
         try:
             linux.keyctl_join_session_keyring()
         except OSError as error:

@@ -145,8 +145,8 @@ class SpawnRequest(Record):
     With `orphan` it is nobody's to wait for: no zombie is left when it ends, whoever ends it, and
     its exit status is not known.
 
-    Always: every signal at its default and unblocked, any CPU that the cpuset allows, a session
-    keyring of its own.
+    Always: every signal at its default and unblocked, any CPU that the cpuset allows; and a session
+    keyring of its own, unless without `new_keyring`.
     """
 
     argv: Sequence[Word] = ()
@@ -164,6 +164,7 @@ class SpawnRequest(Record):
     pass_fds: Sequence[int] = ()
     placement: Placement = Placement()
     new_session: bool = False
+    new_keyring: bool = True
     clone_flags: int = 0
     pid_namespace: int | None = None
     entry: str = ""

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         die_with_caller: bool
         floors: list[int]
         new_session: bool
+        new_keyring: bool
         pgid: int
         rlimits: list[tuple[int, int, int]]
         here: int

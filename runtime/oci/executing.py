@@ -24,7 +24,7 @@ from .making import parsed, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, Final
 
     from cgmgr.runtime.launcher import Init
@@ -53,8 +53,9 @@ class ExecOrder(Record):
     kept_fds: int = 0
 
 
-def enter(order: ExecOrder, home: Home) -> Init:
-    """Have a process enter the container, all but executing its program; `start` it."""
+def enter(order: ExecOrder, home: Home, say: Callable[[str], None]) -> Init:
+    """Have a process enter the container, all but executing its program; `start` it.  `say` is told
+    each step."""
     record = home.need(order.name)
     with living.process(record.init) as pidfd:
         status = home.status(record)
@@ -77,6 +78,8 @@ def enter(order: ExecOrder, home: Home) -> Init:
         joined = flags & ~linux.CLONE_NEWPID
         entry = Join(fd=pidfd, flags=joined)
         setup = compile.compile_process(document, entry, config, record.bundle)
+        for number, line in enumerate(setup.describe(), 1):
+            say(f"{number}. {line}")
         with group.placement() as place:
             launch = launcher.Launch(
                 host=group.host,

@@ -86,7 +86,7 @@ SHARED: Final = _options(
     ("log", TEXT, "FILE", "write messages there too"),
     ("log-format", TEXT, "text|json", "of that file"),
     ("systemd-cgroup", SWITCH, "", "cgroupsPath is SLICE:PREFIX:NAME, and systemd makes the group"),
-    ("rootless", TEXT, "true|false|auto", "whether to do without the rights of root"),
+    ("rootless", TEXT, "false|auto", "not supported yet, so only what asks for nothing"),
     ("debug", SWITCH, "", "say each step"),
     ("criu", TEXT, "PATH", ""),
     ("help h", SWITCH, "", "this text"),
@@ -201,9 +201,15 @@ COMMANDS: Final = {
     "features": Command(about="show what this runtime can do", shows="", least=0, most=0),
 }
 
+#: known, and not done
+REFUSED: Final = {
+    "apparmor": "profiles of AppArmor are not supported",
+    "cgroup": "groups below the container's are not supported",
+    "no-pivot": "the root is changed by pivot_root(2) alone",
+    "process-label": "labels of SELinux are not supported",
+}
 IGNORED: Final = {
     "criu": "there is no checkpoint and no restore",
-    "no-pivot": "the root is moved over /, which needs no pivot_root(2)",
     "no-subreaper": "run waits for its own child and needs no subreaper",
 }
 
@@ -218,6 +224,11 @@ def read(words: Sequence[str]) -> Invocation:
     if command is None:
         raise usage(f"unknown command {name!r}")
     options, args = _read_options(after, (*command.options, *_HELP))
+    for option, why in REFUSED.items():
+        if options.get(option):
+            raise usage(f"--{option}: {why}")
+    if shared.get("rootless") not in (None, "auto", "false"):
+        raise usage("--rootless: containers without the rights of root are not supported")
     if not options.get("help"):
         _check_number(name, command, args)
     return Invocation(command=name, args=tuple(args), shared=shared, options=options)
@@ -293,7 +304,7 @@ def help_of(name: str) -> str:
 def _rows(options: Sequence[Option]) -> list[str]:
     rows: list[str] = []
     for option in options:
-        if option.names[0] in IGNORED:
+        if option.names[0] in IGNORED or option.names[0] in REFUSED:
             continue
         dashed = ", ".join(f"-{n}" if len(n) == 1 else f"--{n}" for n in reversed(option.names))
         rows.append(f"  {f'{dashed} {option.shows}'.rstrip():<28} {option.about}")

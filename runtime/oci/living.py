@@ -86,7 +86,7 @@ def _open_gate(path: str, pidfd: int) -> None:
                 path=path,
             )
     except BrokenPipeError:
-        pass  # it has ended, and has said why
+        return  # it has ended, and has said why
     finally:
         os.close(gate)
 

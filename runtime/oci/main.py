@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from cgmgr.errors import CgmgrError, RequestError
+from cgmgr.errors import CgmgrError
 
 from . import grammar
 from .home import Home
@@ -64,10 +64,10 @@ def _answer(call: Invocation) -> int:
     return 0 if call.said("help") else FAILED
 
 
-def _create(call: Invocation, _reporter: Reporter) -> int:
+def _create(call: Invocation, reporter: Reporter) -> int:
     from . import making
 
-    making.create(_order(call), _home(call), detached=True)
+    making.create(_order(call), _home(call), detached=True, say=reporter.step)
     return 0
 
 
@@ -78,13 +78,13 @@ def _run(call: Invocation, reporter: Reporter) -> int:
     order, home = _order(call), _home(call)
     detached = call.said("detach")
     with attending.signals() as signals:
-        made = making.create(order, home, detached=detached)
+        init = making.create(order, home, detached=detached, say=reporter.step)
         try:
             if detached:
                 living.start(order.name, home)
                 return 0
             start = partial(living.start, order.name, home)
-            status = attending.attend(made.init, signals, start)
+            status = attending.attend(init, signals, start)
         except BaseException:
             living.delete(order.name, home, force=True)
             raise
@@ -95,13 +95,13 @@ def _run(call: Invocation, reporter: Reporter) -> int:
 
 def _exec(call: Invocation, reporter: Reporter) -> int:
     try:
-        return _enter(call)
+        return _enter(call, reporter)
     except (CgmgrError, OSError) as error:
         reporter.error(error)
         return EXEC_FAILED
 
 
-def _enter(call: Invocation) -> int:
+def _enter(call: Invocation, reporter: Reporter) -> int:
     from . import attending, executing, handing
 
     name, *argv = call.args
@@ -126,7 +126,7 @@ def _enter(call: Invocation) -> int:
     with attending.signals() as signals:
         asked = executing.wants_terminal(order, home)
         attending.check_console(asked=asked, socket=socket, detached=detached)
-        init = executing.enter(order, home)
+        init = executing.enter(order, home, reporter.step)
         try:
             handing.hand_over(init, call.text("pid-file"), socket, call.text("pidfd-socket"))
             if detached:
@@ -303,5 +303,3 @@ COMMANDS: Final[dict[str, Callable[[Invocation, Reporter], int]]] = {
 
 if TYPE_CHECKING:
     from . import making
-
-__all__ = ["RequestError", "main"]

@@ -32,7 +32,7 @@ from .attending import check_console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, Final
 
     from cgmgr.group import Group
@@ -60,17 +60,9 @@ class Order(Record):
     new_keyring: bool = True
 
 
-class Made:
-    """A container that was made, while whoever made it holds on to it."""
-
-    def __init__(self, record: ContainerRecord, init: Init) -> None:
-        self.record = record
-        self.init = init
-
-
-def create(order: Order, home: Home, *, detached: bool) -> Made:
+def create(order: Order, home: Home, *, detached: bool, say: Callable[[str], None]) -> Init:
     """Make a container: everything but its program runs.  `detached` says that nobody will be here
-    to hold its terminal.
+    to hold its terminal; `say` is told each step.
 
     Raises `RequestError` before anything is made, `NameTaken`, and whatever a part cannot do; then
     nothing of it is left.
@@ -85,6 +77,8 @@ def create(order: Order, home: Home, *, detached: bool) -> Made:
     host = home.manager(driver).driver.host
     setup = launcher.compiled(config, path, host)
     resources = _resources(config)
+    for number, line in enumerate(setup.describe(), 1):
+        say(f"{number}. {line}")
     with home.containers.lock(order.name):
         _claim(order.name, path, home)
         try:
@@ -132,7 +126,7 @@ def _claim(name: str, path: str, home: Home) -> None:
 
 def _make(
     order: Order, config: Mapping[str, Any], setup: Setup, resources: Resources, home: Home
-) -> Made:
+) -> Init:
     group = _group(order, config, resources, home)
     try:
         with group.placement() as place:
@@ -144,6 +138,7 @@ def _make(
                 gate=home.gate(order.name),
                 failure=home.failure(order.name),
                 kept_fds=order.kept_fds,
+                new_keyring=order.new_keyring,
             )
             init = launcher.create(setup, launch)
         try:
@@ -159,7 +154,7 @@ def _make(
     except BaseException as error:
         _take_back(group, error)
         raise
-    return Made(record, init)
+    return init
 
 
 def _group(order: Order, config: Mapping[str, Any], resources: Resources, home: Home) -> Group:

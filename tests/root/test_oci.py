@@ -435,3 +435,11 @@ def test_a_setting_that_the_kernel_has_not(oci: Client) -> None:
     message = oci.fails("create", "--bundle", str(oci.bundle), oci.id)
     assert "sysctl -w net.no.such=1: no such file or directory" in message
     assert oci.left() == []
+
+
+def test_debug_says_each_step(oci: Client) -> None:
+    oci.change("/bin/true")
+    ended = oci.oci("--debug", "run", "--bundle", str(oci.bundle), oci.id)
+    lines = ended.stderr.splitlines()
+    assert lines[0].startswith("cgmgr-oci: 1. clone a process into new namespaces: ")
+    assert lines[-1] == f"cgmgr-oci: {len(lines)}. exec /bin/true"

@@ -398,3 +398,17 @@ def test_nothing_is_left_of_starts_that_failed(group: Group) -> None:
     assert group.pids(recursive=True) == []
     process.reap_orphans()
     assert not process.orphans
+
+
+SESSION_KEYRING = -3  # linux/keyctl.h, KEY_SPEC_SESSION_KEYRING
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_keyring_of_its_own_or_the_callers(new: bool) -> None:
+    asked = f"{linux.SYS_keyctl}, 0, {SESSION_KEYRING}, 0"  # KEYCTL_GET_KEYRING_ID
+    code = f"import ctypes; print(ctypes.CDLL(None).syscall({asked}))"
+    argv = [sys.executable, "-I", "-S", "-c", code]
+    with start(SpawnRequest(argv=argv, stdout=PIPE, new_keyring=new)) as child:
+        output, _ = child.communicate()
+    mine = linux.syscall(linux.SYS_keyctl, 0, SESSION_KEYRING, 0)
+    assert (int(output or b"0") == mine) is not new
